@@ -1,0 +1,101 @@
+"""Writes docs/catalogue.md from the checks and docs/report.schema.json from the report's model.
+
+`python -m docs.generate --check` changes nothing and fails where a page is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from reports.model import Report
+
+DOCS = Path(__file__).parent
+PROJECT = DOCS.parent
+HEAD = """\
+# Catalogue
+
+Written by `tox -e docs` from the checks themselves. `pytest --cloud FILE -k ID` runs one.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A check as its page shows it."""
+
+    id: str
+    severity: str
+    kind: str
+    source: str
+    where: str
+    text: str
+
+
+class Collector:
+    """A plugin that keeps each check once."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Read marker and docstring of every collected check."""
+        for item in session.items:
+            mark = item.get_closest_marker("check")
+            if mark and isinstance(item, pytest.Function):
+                self.rows[mark.args[0]] = _row(item, mark)
+
+
+def _row(item: pytest.Function, mark: pytest.Mark) -> Row:
+    kind = "dynamic" if item.get_closest_marker("dynamic") else "static"
+    where = f"{item.path.relative_to(PROJECT)}::{item.function.__name__}"
+    return Row(mark.args[0], mark.kwargs["severity"], kind, mark.kwargs["source"], where, inspect.getdoc(item.function) or "")
+
+
+def checks() -> dict[str, Row]:
+    """Return all checks by id, as pytest collects them."""
+    collector = Collector()
+    arguments = ["--collect-only", "-qq", "--no-header", "--no-summary", f"--cloud={PROJECT / 'clouds/lab.yaml'}", str(PROJECT / "suites")]
+    code = pytest.main(["--rootdir", str(PROJECT), "-c", str(PROJECT / "pyproject.toml"), *arguments], plugins=[collector])
+    if code:
+        raise SystemExit(code)
+    return dict(sorted(collector.rows.items()))
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of each generated page."""
+    schema = json.dumps(Report.model_json_schema(), indent=2) + "\n"
+    return {DOCS / "catalogue.md": _catalogue(checks()), DOCS / "report.schema.json": schema}
+
+
+def _catalogue(rows: dict[str, Row]) -> str:
+    parts = [HEAD]
+    area = ""
+    for row in rows.values():
+        if row.id.split(".")[0] != area:
+            area = row.id.split(".")[0]
+            parts.append(f"## {area}\n")
+        parts.append(f"### {row.id}\n\n{row.severity}, {row.kind}. {row.text}\n\nSource: {row.source}. Check: `{row.where}`\n")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write the pages, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is out of date")
+    check = parser.parse_args().check
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if not check:
+            path.write_text(pages()[path])
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(PROJECT)}", file=sys.stderr)
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

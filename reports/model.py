@@ -1,0 +1,73 @@
+"""The report's schema. docs/report.schema.json is generated from it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+VERSION = 1
+"""Raised when a reader of older reports would be misled; fields are added without raising it."""
+
+Outcome = Literal["passed", "failed", "healed", "waived", "not applicable", "not measured", "needs operator"]
+
+OUTCOMES: tuple[Outcome, ...] = ("failed", "not measured", "needs operator", "healed", "waived", "passed", "not applicable")
+"""In the order in which a person wants to read them."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measurement(_Part):
+    """A figure that a journey measured."""
+
+    name: str
+    value: float
+    unit: str = Field(description='"s", "bytes", or "1" for a ratio or a count')
+
+
+class Entry(_Part):
+    """What became of one check on one target."""
+
+    check: str = Field(description="Id of the catalogue's row")
+    target: str = Field(description='Host, pool, user… that was asked; "cloud" where there is but one')
+    outcome: Outcome
+    severity: Literal["critical", "major", "minor", "info"]
+    message: str = Field("", description="Everything the check says, or why it does not apply or could not look")
+    where: str = ""
+    found: str = ""
+    expected: str = ""
+    remedy: str = ""
+    seconds: float = Field(description="Setup, call and teardown together")
+    measurements: tuple[Measurement, ...] = ()
+    waiver: dict[str, Any] | None = None
+    nodeid: str = Field(description="To run just this again: pytest --cloud FILE NODEID")
+
+
+class Run(_Part):
+    """The run that the entries belong to."""
+
+    cloud: str
+    cloud_file: str
+    started: str = Field(description="ISO 8601, UTC")
+    duration: float = Field(description="Seconds")
+    command_line: tuple[str, ...]
+    exit_code: int
+    interrupted: bool
+    suite_version: str
+    python_version: str
+    ceph_versions: dict[str, int] = Field({}, description="Version string of running daemons to their number")
+    packages: dict[str, str] = Field({}, description="Installed packages of interest to the versions found")
+    unreached: dict[str, str] = Field({}, description="Hosts that could not be observed, and why")
+    expired_waivers: tuple[dict[str, Any], ...] = ()
+    counts: dict[Outcome, int]
+    collected: int = Field(description="Checks × targets that were selected; more than entries if interrupted")
+
+
+class Report(_Part):
+    """report.json, whole."""
+
+    version: int = VERSION
+    run: Run
+    entries: tuple[Entry, ...]

@@ -1,0 +1,132 @@
+"""The pytest plugin that gathers outcomes and writes them: report.json and a closing summary."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import platform
+import sys
+import time
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import hookspecs, summary
+from reports.model import Entry, Measurement, Outcome, Report, Run
+from reports.store import new_run_folder, write_report
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hook by which the run tells about itself."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add where reports go."""
+    group = parser.getgroup("cloud")
+    default = Path(__file__).parent / "runs"
+    group.addoption("--reports", type=Path, default=default, metavar="DIR", help="folder of the runs' reports (default: reports/runs)")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Gather outcomes where they come together: not in a worker."""
+    if config.getoption("cloud", None) and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Gatherer(config), "conformance-report")
+
+
+class Gatherer:
+    """Collects the phases of each test and writes the report when the session ends."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._started = dt.datetime.now(dt.UTC)
+        self._clock = time.monotonic()
+        self._phases: dict[str, list[pytest.TestReport]] = {}
+        self._collected = 0
+        self._run: dict[str, Any] = {}
+        self._report: Report | None = None
+        self._path: Path | None = None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count what was selected."""
+        self._collected = len(session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Count what was selected, as a worker tells it."""
+        self._collected = len(ids)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep a phase of a check."""
+        if "check" in dict(report.user_properties):
+            self._phases.setdefault(report.nodeid, []).append(report)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report, also after an interrupt."""
+        if self._config.option.collectonly:
+            return
+        self._report = Report(run=self._finished(int(exitstatus)), entries=tuple(self._entries()))
+        folder = new_run_folder(self._config.option.reports, self._started, self._report.run.cloud)
+        self._path = write_report(self._report, folder)
+
+    def _entries(self) -> list[Entry]:
+        entries = (entry_of(phases) for phases in self._phases.values())
+        return sorted((entry for entry in entries if entry), key=lambda entry: (entry.check, entry.target))
+
+    def _finished(self, exit_code: int) -> Run:
+        told = self._config.hook.pytest_conformance_run(config=self._config) or {}
+        counts: Counter[Outcome] = Counter(entry.outcome for entry in self._entries())
+        return Run(
+            **told,
+            started=self._started.isoformat(timespec="seconds"),
+            duration=round(time.monotonic() - self._clock, 3),
+            command_line=tuple(sys.argv),
+            exit_code=exit_code,
+            interrupted=exit_code == pytest.ExitCode.INTERRUPTED,
+            suite_version=_version(),
+            python_version=platform.python_version(),
+            counts=dict(counts),
+            collected=self._collected,
+        )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Close with the counts by area, what needs attention, and where the report is."""
+        if self._report and self._path:
+            summary.write(terminalreporter, self._report, self._path)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("ceph-openstack-conformance")
+    except metadata.PackageNotFoundError:
+        return "checkout"
+
+
+_RANK: dict[str, int] = {"passed": 0, "not applicable": 1, "waived": 2, "not measured": 3, "failed": 4}
+
+
+def entry_of(phases: list[pytest.TestReport]) -> Entry | None:
+    """Return what became of a check, from the reports of its phases; None if it never came to an outcome."""
+    spoken = [report for report in phases if "outcome" in dict(report.user_properties)]
+    if not spoken:
+        return None
+    worst = max(spoken, key=lambda report: _RANK[dict(report.user_properties)["outcome"]])
+    told: dict[str, Any] = dict(worst.user_properties)
+    return Entry(
+        **{key: told[key] for key in ("check", "target", "outcome", "severity")},
+        **{key: told.get(key, "") for key in ("message", "where", "found", "expected", "remedy")},
+        seconds=round(sum(report.duration for report in phases), 3),
+        measurements=_measurements(phases),
+        waiver=json.loads(told["waiver"]) if "waiver" in told else None,
+        nodeid=worst.nodeid.split("@")[0],
+    )
+
+
+def _measurements(phases: list[pytest.TestReport]) -> tuple[Measurement, ...]:
+    figures = [str(value) for name, value in phases[-1].user_properties if name == "measurement"]
+    return tuple(Measurement.model_validate_json(figure) for figure in dict.fromkeys(figures))

@@ -1,0 +1,77 @@
+"""The closing words on the terminal: counts by area, then what needs attention."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from reports.model import OUTCOMES, Entry, Outcome, Report
+
+_MARKUP: dict[Outcome, dict[str, bool]] = {
+    "failed": {"red": True},
+    "not measured": {"yellow": True},
+    "needs operator": {"yellow": True},
+    "waived": {"yellow": True},
+    "healed": {"green": True},
+    "passed": {"green": True},
+}
+_SEVERITIES = ("critical", "major", "minor", "info")
+
+
+def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None:
+    """Write the summary of a run."""
+    terminal.section(f"{report.run.cloud}: checks by area")
+    for line in area_table(report.entries):
+        terminal.write_line(line)
+    for entry in attention(report.entries):
+        terminal.write(f"{entry.outcome} {entry.severity} ", **_MARKUP.get(entry.outcome, {}))
+        terminal.write_line(f"{entry.check} [{entry.target}] {entry.message}")
+    for figure in figures(report.entries):
+        terminal.write_line(figure)
+    for waiver in report.run.expired_waivers:
+        terminal.write_line(f"expired waiver: {waiver['check']} [{waiver['target']}] of {waiver['owner']}, {waiver['expires']}")
+    terminal.write_line(verdict(report))
+    terminal.write_line(f"report: {path}")
+
+
+def area_table(entries: tuple[Entry, ...]) -> list[str]:
+    """Return one line an area with the counts of each outcome."""
+    areas: dict[str, Counter[Outcome]] = {}
+    for entry in entries:
+        areas.setdefault(entry.check.split(".")[0], Counter())[entry.outcome] += 1
+    shown = [outcome for outcome in OUTCOMES if any(counts[outcome] for counts in areas.values())]
+    head = f"{'area':<10}" + "".join(f"{outcome:>{len(outcome) + 3}}" for outcome in shown)
+    rows = [
+        f"{area:<10}" + "".join(f"{counts[outcome] or '.':>{len(outcome) + 3}}" for outcome in shown)
+        for area, counts in sorted(areas.items())
+    ]
+    return [head, *rows] if rows else ["no check was run"]
+
+
+def attention(entries: tuple[Entry, ...]) -> list[Entry]:
+    """Return what a person should look at, worst first."""
+    wanted = [entry for entry in entries if entry.outcome not in ("passed", "not applicable", "healed")]
+    return sorted(wanted, key=lambda entry: (OUTCOMES.index(entry.outcome), _SEVERITIES.index(entry.severity)))
+
+
+def figures(entries: tuple[Entry, ...]) -> list[str]:
+    """Return one line a measurement."""
+    return [
+        f"measured {figure.name}: {figure.value:g} {figure.unit}".removesuffix(" 1")
+        for entry in entries
+        for figure in entry.measurements
+    ]
+
+
+def verdict(report: Report) -> str:
+    """Return the answer in one sentence."""
+    counts = report.run.counts
+    failed, blind = counts.get("failed", 0), counts.get("not measured", 0)
+    unfinished = report.run.collected - len(report.entries)
+    parts = [f"{failed} failed"] * bool(failed) + [f"{blind} not measured"] * bool(blind)
+    parts += [f"{unfinished} not run"] * (unfinished > 0)
+    if parts:
+        return f"{report.run.cloud}: NOT PROVEN SOUND: {', '.join(parts)} of {report.run.collected}"
+    return f"{report.run.cloud}: sound: {counts.get('passed', 0)} passed, {counts.get('not applicable', 0)} not applicable"
