@@ -1,0 +1,1 @@
+"""The questions, one folder per area of the catalogue."""

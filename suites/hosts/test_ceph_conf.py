@@ -1,0 +1,96 @@
+"""Area host: ceph.conf on the client hosts."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+import pytest
+
+from fixtures.checks import finding
+from fixtures.facts.base import NotMeasured, need
+from fixtures.facts.host import HostFacts, IniFile
+from fixtures.facts.run import Facts
+
+_ADDRESS = re.compile(r"(?:v[12]:)?(\[[0-9a-fA-F:]+\]|[^\s,;\[\]]+?)(?::\d+)?(?:/\d+)?(?=[\s,;\]]|$)")
+
+
+def _conf(host: HostFacts) -> IniFile:
+    conf = need(host.ceph_conf, f"{host.name}: ceph.conf")
+    if not conf.stat.exists:
+        raise NotMeasured(f"{host.name}: {conf.stat.path} is absent (see host.ceph_conf.present)")
+    return conf
+
+
+@pytest.mark.check("host.ceph_conf.present", severity="critical", source="S0 S1 S4 RO")
+def test_ceph_conf_can_be_read_by_the_services(client_host: HostFacts) -> None:
+    """ceph.conf belongs to root, all may read it and only root may write it; so too its folder.
+
+    Why: services and every guest's QEMU read it as their own accounts.
+    """
+    conf, folder = need(client_host.ceph_conf).stat, need(client_host.ceph_dir)
+    where = f"{client_host.name}:{conf.path}"
+    assert conf.kind == "file", finding(
+        where, found=conf.kind, expected="a file", remedy="install what `ceph config generate-minimal-conf` prints"
+    )
+    assert (conf.owner, conf.group) == ("root", "root"), finding(
+        where, found=f"{conf.owner}:{conf.group}", expected="root:root", remedy=f"chown root:root {conf.path}"
+    )
+    assert conf.mode & 0o444 == 0o444 and not conf.mode & 0o133, finding(
+        where, found=f"mode {conf.mode:04o}", expected="0644", remedy=f"chmod 0644 {conf.path}"
+    )
+    assert folder.mode & 0o055 == 0o055 and not folder.mode & 0o022, finding(
+        f"{client_host.name}:{folder.path}", found=f"mode {folder.mode:04o}", expected="0755", remedy=f"chmod 0755 {folder.path}"
+    )
+
+
+@pytest.mark.check("host.ceph_conf.fsid_mons", severity="critical", source="S0 NREL-1761361")
+def test_ceph_conf_names_this_cluster(client_host: HostFacts, facts: Facts) -> None:
+    """ceph.conf has the cluster's fsid, and every address of mon_host is a present monitor's.
+
+    Why: an old monitor's address works until the last listed one is gone.
+    """
+    conf = _conf(client_host)
+    fsid, mon_host = (_option(conf, name) for name in ("fsid", "mon_host"))
+    where = f"{client_host.name}:{conf.stat.path}"
+    assert fsid == facts.ceph.fsid, finding(where, found=f"fsid {fsid or 'unset'}", expected=facts.ceph.fsid, remedy="rewrite fsid")
+    known = {_host_part(address) for monitor in facts.ceph.monitors for address in monitor.addresses}
+    known |= {monitor.name for monitor in facts.ceph.monitors}
+    found = set(_ADDRESS.findall(mon_host))
+    assert found and found <= known, finding(
+        where, found=f"mon_host {mon_host or 'unset'}", expected=f"addresses of {', '.join(sorted(known))}", remedy="rewrite mon_host"
+    )
+
+
+def _option(conf: IniFile, key: str) -> str:
+    values = [entry.value for entry in conf.entries if entry.section in ("global", "client") and entry.key == key]
+    return values[-1] if values else ""
+
+
+def _host_part(address: str) -> str:
+    found = _ADDRESS.search(address)
+    host = found.group(1) if found else address
+    try:
+        return str(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        return host
+
+
+@pytest.mark.check("host.ceph_conf.parse", severity="major", source="S1 KA LP1914814 GC")
+def test_ceph_conf_parses_and_its_keyrings_exist(client_host: HostFacts) -> None:
+    """ceph.conf is a clean INI file, and each keyring that it names exists.
+
+    Why: tools read it with different parsers; what one forgives stops another.
+    """
+    conf = _conf(client_host)
+    where = f"{client_host.name}:{conf.stat.path}"
+    assert not conf.problems, finding(where, found=conf.problems, expected="a file without faults", remedy="mend these lines")
+    named = [e for e in conf.entries if e.key == "keyring" and e.section.startswith("client.") and "$" not in e.value]
+    missing = [f"line {e.line}: {e.value}" for e in named if not _exists(client_host, e.value)]
+    assert not missing, finding(where, found=f"absent keyring at {', '.join(missing)}", expected="existing files", remedy="mend the path")
+
+
+def _exists(host: HostFacts, path: str) -> bool:
+    if path in host.keyrings:
+        return need(host.keyrings[path]).stat.exists
+    return need(host.files.get(path), f"{host.name}:{path}").exists

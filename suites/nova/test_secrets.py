@@ -1,0 +1,98 @@
+"""Area nova.secret: the libvirt secrets that open RBD disks."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.checks import finding
+from fixtures.cloud import Cloud
+from fixtures.facts.base import NotMeasured, need
+from fixtures.facts.host import Secret
+from fixtures.facts.run import Facts
+from fixtures.integration import by_hypervisor, find_secret, secret_user, secret_uuid
+from fixtures.targets import SecretUse, auth_of, libvirt_of
+
+DOCUMENTATION_EXAMPLE = "457eb676-33da-42ec-9a8c-9293d545c337"
+
+
+def _uuid(use: SecretUse, facts: Facts, cloud: Cloud) -> str:
+    return secret_uuid(facts, cloud, facts.host(use.host), use.use)
+
+
+def _defined(use: SecretUse, facts: Facts, cloud: Cloud) -> Secret:
+    uuid = _uuid(use, facts, cloud)
+    secret = find_secret(facts.host(use.host), uuid)
+    if secret is None:
+        raise NotMeasured(f"{use.host}: secret {uuid} is not defined (see nova.secret.exists)")
+    return secret
+
+
+@pytest.mark.check("nova.secret.exists", severity="critical", source="S0 S1 S4 LS")
+def test_secret_is_defined(secret_use: SecretUse, facts: Facts, cloud: Cloud) -> None:
+    """The secret that Cinder or Nova refers to is defined here, for ceph, not ephemeral, its usage name unique.
+
+    Why: without it no guest with such a disk starts on, or migrates to, this hypervisor.
+    """
+    uuid = _uuid(secret_use, facts, cloud)
+    secrets = libvirt_of(facts.host(secret_use.host)).secrets
+    secret = find_secret(facts.host(secret_use.host), uuid)
+    where = f"{secret_use.host}: secret {uuid}"
+    assert secret, finding(where, found=[s.uuid for s in secrets], expected="the secret", remedy="virsh secret-define, secret-set-value --file")
+    assert secret.usage_type == "ceph" and not secret.ephemeral, finding(
+        where, found=f"usage {secret.usage_type}, ephemeral {secret.ephemeral}", expected="usage ceph, ephemeral False", remedy="define it anew"
+    )
+    same = [other.uuid for other in secrets if (other.usage_type, other.usage_name) == ("ceph", secret.usage_name)]
+    assert same == [secret.uuid], finding(where, found=f"usage {secret.usage_name!r} of {same}", expected="a name of its own", remedy="rename one")
+
+
+@pytest.mark.check("nova.secret.value", severity="critical", source="S0 S1 S4 LS")
+def test_secret_holds_the_users_key(secret_use: SecretUse, facts: Facts, cloud: Cloud) -> None:
+    """The secret has a value, and it is the key that Ceph has for the user.
+
+    Why: after a key's rotation each hypervisor with the old value fails at the next start or migration only.
+    """
+    secret = _defined(secret_use, facts, cloud)
+    entity = f"client.{secret_user(cloud, secret_use.use)}"
+    value = None if secret.value is None else need(secret.value, f"{secret_use.host}: secret {secret.uuid}")
+    assert value == auth_of(facts, entity).key, finding(
+        f"{secret_use.host}: secret {secret.uuid}", found="no value" if value is None else "another key",
+        expected=f"the key of {entity}", remedy=f"virsh secret-set-value {secret.uuid} --file FILE",
+    )
+
+
+@pytest.mark.check("nova.secret.uniform", severity="critical", source="S0 S1 RO")
+def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
+    """All hypervisors map the same secret uuids to the same keys, and none is the guides' example.
+
+    Why: a guest migrates with the uuid in its definition; the target must know it.
+    """
+    maps = {
+        name: {secret.uuid: secret.value for secret in libvirt_of(host).secrets if secret.usage_type == "ceph"}
+        for name, host in by_hypervisor(cloud, facts).items()
+    }
+    every = {uuid for mapping in maps.values() for uuid in mapping}
+    differing = {uuid: _spread(uuid, maps) for uuid in sorted(every) if len({str(mapping.get(uuid)) for mapping in maps.values()}) > 1}
+    assert not differing, finding("hypervisors", found=differing, expected="the same secrets everywhere", remedy="define the missing, mend the differing")
+    assert DOCUMENTATION_EXAMPLE not in every or cloud.policy.kind == "lab", finding(
+        "hypervisors", found=f"the documentation's example uuid {DOCUMENTATION_EXAMPLE}", expected="one of your own", remedy="uuidgen; define it anew"
+    )
+
+
+def _spread(uuid: str, maps: dict[str, dict[str, object]]) -> str:
+    absent = [name for name, mapping in maps.items() if uuid not in mapping]
+    return f"absent on {', '.join(absent)}" if absent else "with different values"
+
+
+@pytest.mark.check("nova.secret.persistent", severity="major", source="LP1821696 KA")
+def test_secret_survives_a_restart(secret_use: SecretUse, facts: Facts, cloud: Cloud) -> None:
+    """The secret's definition and value lie below /etc/libvirt/secrets, of root, mode 0600.
+
+    Why: a secret that only libvirt's memory holds is gone after the next restart.
+    """
+    secret = _defined(secret_use, facts, cloud)
+    for file in (secret.definition, secret.value_file):
+        where = f"{secret_use.host}:{file.path}"
+        assert file.kind == "file", finding(where, found=file.kind, expected="a file", remedy="define it with ephemeral='no' and set its value")
+        assert (file.owner, file.mode) == ("root", 0o600), finding(
+            where, found=f"{file.owner} {file.mode:04o}", expected="root 0600", remedy=f"chown root {file.path}; chmod 0600 {file.path}"
+        )
