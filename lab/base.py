@@ -1,0 +1,213 @@
+"""The root file system that every host starts from, built once and cached by content."""
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lab import apt, process
+from lab.errors import LabError
+from lab.progress import Progress
+
+# Raise it when anything below changes what the base contains.
+RECIPE = 1
+
+COMMON_PACKAGES = (
+    "ca-certificates",
+    "curl",
+    "dbus",
+    "iproute2",
+    "iputils-ping",
+    "kmod",
+    "less",
+    "netcat-openbsd",
+    "openssh-server",
+    "procps",
+    "python3",
+    "sudo",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+)
+
+_PRESET = "\n".join(
+    [
+        "enable ssh.service",
+        "enable systemd-networkd.service",
+        "enable systemd-networkd-wait-online.service",
+        "disable *",
+    ]
+)
+
+_SETUP = f"""
+set -eu
+root=$1
+mkdir -p "$root/etc/systemd/system-preset" "$root/usr/sbin" "$root/var/cache/apt/archives"
+cat >"$root/etc/systemd/system-preset/00-lab.preset" <<'END'
+{_PRESET}
+END
+printf '#!/bin/sh\\nexit 101\\n' >"$root/usr/sbin/policy-rc.d"
+chmod 755 "$root/usr/sbin/policy-rc.d"
+mount --bind "$LAB_DEBS" "$root/var/cache/apt/archives"
+"""
+
+_CUSTOMIZE = """
+set -eu
+root=$1
+umount "$root/var/cache/apt/archives"
+rm -f "$root/usr/sbin/policy-rc.d"
+chroot "$root" systemctl preset-all >/dev/null 2>&1
+for script in "$root"/etc/init.d/*; do
+    chroot "$root" update-rc.d "${script##*/}" disable >/dev/null 2>&1 || true
+done
+chroot "$root" systemctl enable ssh systemd-networkd systemd-networkd-wait-online >/dev/null 2>&1
+chroot "$root" systemctl set-default multi-user.target >/dev/null 2>&1
+rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/resolv.conf" "$root/etc/hostname"
+echo '# no resolver: the lab has no network but its own' >"$root/etc/resolv.conf"
+: >"$root/etc/machine-id"
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/log/apt
+mkdir -p "$root/etc/systemd/system.conf.d" "$root/etc/systemd/journald.conf.d"
+printf '[Manager]\\nDefaultTimeoutStopSec=20s\\n' >"$root/etc/systemd/system.conf.d/lab.conf"
+printf '[Journal]\\nStorage=persistent\\nSystemMaxUse=200M\\nForwardToConsole=no\\n' \
+    >"$root/etc/systemd/journald.conf.d/lab.conf"
+"""
+
+_LEAVE_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+
+@dataclass(frozen=True)
+class Base:
+    """One base: a suite and a set of packages."""
+
+    suite: str
+    packages: tuple[str, ...]
+    cache: Path
+
+    @classmethod
+    def of(cls, suite: str, packages: Iterable[str]) -> "Base":
+        """The base for these packages and the common ones, in the cache of this machine."""
+        wanted = tuple(sorted({*COMMON_PACKAGES, *packages}))
+        return cls(suite, wanted, cache_folder())
+
+    @property
+    def key(self) -> str:
+        """A digest of all that decides what the base contains."""
+        parts = [self.suite, platform.machine(), str(RECIPE), _SETUP, _CUSTOMIZE, *self.packages]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+    @property
+    def path(self) -> Path:
+        """Where the finished base is, or will be."""
+        return self.cache / f"base-{self.suite}-{self.key}"
+
+    def exists(self) -> bool:
+        """Whether it is built and whole."""
+        return self.path.is_dir()
+
+    def build(self, progress: Progress) -> None:
+        """Build it unless it is there; one build at a time on a machine."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(self.cache, progress):
+            if not self.exists():
+                self._build(progress)
+
+    def _build(self, progress: Progress) -> None:
+        progress.say(f"base: building {self.path} from {len(self.packages)} named packages, log {self.cache}/build.log")
+        for stale in self.cache.glob("base-*.part"):
+            shutil.rmtree(stale)
+        part = self.path.with_name(self.path.name + ".part")
+        begun = progress.elapsed
+        self._mmdebstrap(part)
+        part.rename(self.path)
+        progress.say(f"base: built in {progress.elapsed - begun:.0f} s")
+
+    def _mmdebstrap(self, target: Path) -> None:
+        log = self.cache / "build.log"
+        debs = self.cache / f"debs-{self.suite}"
+        debs.mkdir(exist_ok=True)
+        (debs / "partial").mkdir(exist_ok=True)
+        # In namespaces of its own, so that its mounts and children end with it, even by SIGKILL.
+        shell = 'log=$1; shift; exec "$@" >"$log" 2>&1'
+        result = process.run(
+            [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "sh",
+                "-c",
+                shell,
+                "sh",
+                str(log),
+                *self._command(target),
+            ],
+            stdin=None,
+            timeout=3600,
+            env={
+                **process.CLEAN_ENVIRONMENT,
+                **_proxies(),
+                "LAB_DEBS": str(debs),
+                "LAB_SETUP": _SETUP,
+                "LAB_CUSTOMIZE": _CUSTOMIZE,
+            },
+        )
+        if result.rc != 0:
+            tail = log.read_text(errors="replace")[-3000:]
+            raise LabError(f"the base could not be built (log: {log}), its last lines:\n{tail}")
+
+    def _command(self, target: Path) -> list[str]:
+        return [
+            "mmdebstrap",
+            "--variant=minbase",
+            "--mode=root",
+            "--format=directory",
+            "--skip=cleanup/apt/cache",
+            "--skip=download/empty",
+            "--skip=essential/unlink",
+            '--aptopt=APT::Install-Recommends "false"',
+            '--aptopt=Acquire::Languages "none"',
+            '--aptopt=Acquire::Retries "3"',
+            *[f"--dpkgopt=path-exclude={pattern}" for pattern in _LEAVE_OUT],
+            "--dpkgopt=force-unsafe-io",
+            '--setup-hook=sh -c "$LAB_SETUP" sh "$1"',
+            '--customize-hook=sh -c "$LAB_CUSTOMIZE" sh "$1"',
+            f"--include={','.join(self.packages)}",
+            self.suite,
+            str(target),
+            *apt.sources(self.suite),
+        ]
+
+
+def cache_folder() -> Path:
+    """Where bases are kept: OSC_LAB_CACHE, else /var/cache/ceph-osc-lab."""
+    return Path(os.environ.get("OSC_LAB_CACHE", "/var/cache/ceph-osc-lab")).resolve()
+
+
+def _proxies() -> dict[str, str]:
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+@contextmanager
+def _one_at_a_time(cache: Path, progress: Progress) -> Iterator[None]:
+    lock = FileLock(cache / "build.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.say("base: waiting, another command is building one")
+        lock.acquire(timeout=3600)
+    try:
+        yield
+    finally:
+        lock.release()

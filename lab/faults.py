@@ -1,0 +1,265 @@
+"""Faults as data: what breaks the real thing, what must notice, and what mends it."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from jinja2 import Environment, StrictUndefined, TemplateError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lab import edit
+from lab.errors import LabError
+from lab.machine import Machine
+from lab.plan import Plan, write_private
+from lab.roles import ROLES, ceph, identity
+from lab.state import State
+
+PROJECT = Path(__file__).parent.parent
+STORE = "/var/lib/lab-faults"
+
+# Where services look for their options, in reading order; a profile may spread them.
+_FILES = {
+    "glance-api": ("/etc/glance/glance-api.conf", "/etc/glance/glance-api.conf.d/*.conf"),
+    "cinder": ("/etc/cinder/cinder.conf", "/etc/cinder/cinder.conf.d/*.conf"),
+    "nova-compute": ("/etc/nova/nova.conf", "/etc/nova/nova-compute.conf"),
+}
+
+# Shell has ${#name}: jinja's own comment mark would swallow it.
+_TEMPLATES = Environment(
+    undefined=StrictUndefined,
+    autoescape=False,
+    keep_trailing_newline=True,
+    comment_start_string="{##",
+    comment_end_string="##}",
+)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Option(_Strict):
+    """An option as a service of OpenStack reads it; the file that has the last word on it is found."""
+
+    service: Literal["glance-api", "cinder", "nova-compute"]
+    section: str
+    key: str
+    value: str | None = Field(..., description="null takes the option away.")
+
+
+class Step(_Strict):
+    """Something done on one or several hosts: a name, `role:NAME` (all) or `first:NAME`.
+
+    What it says to keep, and the file of its option, are put back byte for byte by mend, with
+    owner, mode and times.
+    """
+
+    on: str
+    keep: tuple[str, ...] = Field((), description="Paths, and cephx entities, that the script changes.")
+    option: Option | None = None
+    run: str = Field("", description="A bash script.")
+    as_admin: bool = Field(False, description="The script gets the OS_* variables of the cloud's administrator.")
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not self.run and not self.option:
+            raise ValueError("a step wants `run` or `option`")
+        return self
+
+    @property
+    def kept(self) -> bool:
+        """Whether it can be taken back without being told how."""
+        return bool(self.keep or self.option)
+
+
+class Settled(_Strict):
+    """A script that is repeated until it succeeds, or a role that is waited for as at the lab's start."""
+
+    on: str
+    run: str = ""
+    ready: str = ""
+    timeout: float = 120
+
+    @model_validator(mode="after")
+    def _waits_for_one_thing(self) -> Self:
+        if bool(self.run) == bool(self.ready):
+            raise ValueError("wait for either `run` or `ready`")
+        if self.ready and (self.ready not in ROLES or ROLES[self.ready].ready is None):
+            raise ValueError(f"no role {self.ready!r} that can be waited for")
+        return self
+
+
+class Fault(_Strict):
+    """One thing that can be wrong with a cloud."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    about: str
+    fails: tuple[str, ...] = Field(min_length=1)
+    also: tuple[str, ...] = ()
+    slice: bool = Field(False, description="Among the few that CI breaks; an area has at least one.")
+    breaks: tuple[Step, ...] = Field(alias="break", min_length=1)
+    mend: tuple[Step, ...] = Field((), description="After all that was kept is back.")
+    settle: tuple[Settled, ...] = ()
+    healed: tuple[Settled, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_mended(self) -> Self:
+        if not self.mend and not all(step.kept for step in self.breaks):
+            raise ValueError("a step of `break` keeps nothing: say under `mend` how it is taken back")
+        return self
+
+
+def fault_files() -> list[Path]:
+    """Where faults are declared: beside the checks, a file for each area."""
+    return sorted((PROJECT / "suites").glob("*/faults.yaml"))
+
+
+def load_faults(paths: Iterable[Path]) -> dict[str, Fault]:
+    """Every fault of some files, by name; a LabError names file, place and what is wrong."""
+    found: dict[str, Fault] = {}
+    for path in paths:
+        for place, item in enumerate(_items(path)):
+            fault = _fault(path, place, item)
+            if fault.name in found:
+                raise LabError(f"{path}: the fault {fault.name!r} is declared twice")
+            found[fault.name] = fault
+    return found
+
+
+def break_fault(state: State, plan: Plan, fault: Fault) -> None:
+    """Break it, wait until it shows, and remember that it is broken."""
+    # Before anything is touched: a fault that cannot be mended must not be made.
+    check(plan, fault)
+    # Remembered first, so that a break cut short is mended as well.
+    _remember(state, [*broken(state), fault.name])
+    for step in fault.breaks:
+        _carry_out(plan, fault, step)
+    _wait(plan, fault.settle)
+
+
+def mend_fault(state: State, plan: Plan, fault: Fault) -> None:
+    """Mend it, wait until all is well again, and forget it."""
+    for step in reversed(fault.breaks):
+        for machine in targets(plan, step.on) if step.kept else ():
+            _edit(machine, fault, {"put_back": True})
+    for step in fault.mend:
+        _carry_out(plan, fault, step)
+    _wait(plan, fault.healed)
+    _remember(state, [name for name in broken(state) if name != fault.name])
+
+
+def check(plan: Plan, fault: Fault) -> None:
+    """Find every machine and fill in every text of a fault, without touching anything."""
+    steps: list[Step | Settled] = [*fault.breaks, *fault.settle, *fault.mend, *fault.healed]
+    for step in steps:
+        targets(plan, step.on)
+        render(plan, step.run)
+        if isinstance(step, Step):
+            _request(plan, step)
+
+
+def _carry_out(plan: Plan, fault: Fault, step: Step) -> None:
+    script = f". /dev/stdin\n{step.run}" if step.as_admin else step.run
+    for machine in targets(plan, step.on):
+        if step.kept:
+            _edit(machine, fault, _request(plan, step))
+        if step.run:
+            machine.run(render(plan, script), stdin=_login(plan) if step.as_admin else None)
+
+
+def _wait(plan: Plan, steps: Sequence[Settled]) -> None:
+    for step in steps:
+        for machine in targets(plan, step.on):
+            ready = ROLES[step.ready].ready if step.ready else None
+            if ready:
+                ready(machine, plan)
+            else:
+                machine.wait("settling", render(plan, step.run), timeout=step.timeout)
+
+
+def _edit(machine: Machine, fault: Fault, request: Mapping[str, object]) -> None:
+    words = json.dumps({"store": f"{STORE}/{fault.name}", **request})
+    machine.run(f"exec python3 -I - {shlex.quote(words)}", stdin=Path(edit.__file__).read_text())
+
+
+def _request(plan: Plan, step: Step) -> dict[str, object]:
+    """What the host's side of an edit is asked for; see lab/edit.py."""
+    request: dict[str, object] = {"keep": [render(plan, thing) for thing in step.keep]}
+    if step.option:
+        fields = step.option.model_dump(exclude={"service"}).items()
+        filled = {key: None if value is None else render(plan, value) for key, value in fields}
+        request["option"] = {"patterns": _FILES[step.option.service], **filled}
+    return request
+
+
+def _login(plan: Plan) -> str:
+    """The administrator's variables, for a script's stdin: a password belongs in no script."""
+    names = {"AUTH_URL": identity.auth_url(plan), "USERNAME": "admin", "PASSWORD": plan.secrets.get("admin"),
+             "PROJECT_NAME": "admin", "USER_DOMAIN_ID": "default", "PROJECT_DOMAIN_ID": "default",
+             "IDENTITY_API_VERSION": "3", "VOLUME_API_VERSION": "3"}
+    return "".join(f"export OS_{name}={shlex.quote(value)}\n" for name, value in names.items())
+
+
+def broken(state: State) -> list[str]:
+    """The faults that are in force, oldest first."""
+    if not state.broken.exists():
+        return []
+    names: list[str] = json.loads(state.broken.read_text())
+    return names
+
+
+def targets(plan: Plan, on: str) -> list[Machine]:
+    """The machines that a step is for."""
+    kind, _, role = on.rpartition(":")
+    found = plan.with_role(role) if kind else [m for m in plan.machines.values() if m.name == on]
+    if not found or kind not in ("", "role", "first"):
+        raise LabError(f"no machine for `on: {on}`: take a machine's name, role:NAME or first:NAME")
+    return found[:1] if kind == "first" else found
+
+
+def render(plan: Plan, text: str) -> str:
+    """The script of a step, with this lab's names filled in."""
+    try:
+        return _TEMPLATES.from_string(text).render(_variables(plan))
+    except (TemplateError, KeyError) as error:
+        raise LabError(f"a fault's script cannot be filled in: {error}\n{text}") from None
+
+
+def _variables(plan: Plan) -> dict[str, Any]:
+    users = ceph.cephx_users(plan)
+    return {
+        "pools": plan.profile.pools,
+        "users": plan.profile.users,
+        "options": plan.profile.options,
+        "caps": {part: ceph.caps(plan, users[user]) for part, user in plan.profile.users.items()},
+        "machines": {name: machine.address for name, machine in plan.machines.items()},
+        "profile": plan.profile.name,
+        "secret": plan.secrets.all().__getitem__,
+    }
+
+
+def _items(path: Path) -> list[object]:
+    try:
+        loaded = YAML(typ="safe").load(path.read_text()) or []
+    except (YAMLError, OSError) as error:
+        raise LabError(f"{path}: {error}") from None
+    if not isinstance(loaded, list):
+        raise LabError(f"{path}: wanted a list of faults, found {type(loaded).__name__}")
+    return loaded
+
+
+def _fault(path: Path, place: int, item: object) -> Fault:
+    try:
+        return Fault.model_validate(item)
+    except ValidationError as error:
+        name = item.get("name", place) if isinstance(item, dict) else place
+        wrong = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise LabError("\n".join([f"{path}: fault {name}:", *wrong])) from None
+
+
+def _remember(state: State, names: Sequence[str]) -> None:
+    write_private(state.broken, json.dumps(list(dict.fromkeys(names))) + "\n")

@@ -1,0 +1,22 @@
+"""The roles of the lab's hosts: a new one is an entry in its module's ROLES."""
+
+from lab.roles import (
+    backing,
+    ceph,
+    ceph_client,
+    cloud,
+    compute,
+    hypervisor,
+    identity,
+    image,
+    network,
+    pki,
+    placement,
+    volume,
+)
+from lab.roles.role import Role as Role
+
+_MODULES = (ceph, ceph_client, pki, backing, identity, image, placement, volume, compute,
+            hypervisor, network, cloud)
+
+ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

@@ -1,0 +1,202 @@
+"""The Ceph cluster: monitor, managers, OSDs on files, pools and cephx users."""
+
+import json
+import shlex
+
+from lab.machine import Machine
+from lab.plan import Plan
+from lab.roles import access, ini, units
+from lab.roles.role import Role, machine_with, option, poll, table
+
+OSDS = 3
+MANAGERS = ("a", "b")
+_OSD_BYTES = 20 << 30
+_CEPHX: ini.Section = {
+    f"auth_{what}_required": "cephx" for what in ("cluster", "service", "client")
+}
+# What a running cluster keeps in its own configuration database.
+_STORED: ini.Config = {
+    "global": _CEPHX,
+    "mon": {
+        "auth_allow_insecure_global_id_reclaim": False,
+        # The machine's disk is shared: its filling is no concern of the lab's cluster.
+        "mon_data_avail_warn": 2,
+        "mon_data_avail_crit": 1,
+        "mon_max_pg_per_osd": 500,
+    },
+    "osd": {"osd_memory_target": 900 << 20},
+}
+_CLIENT: ini.Section = {"rbd_cache": True, "rbd_cache_writethrough_until_flush": True}
+
+
+def client_config(plan: Plan) -> ini.Config:
+    """The ceph.conf that a client needs."""
+    return {
+        "global": {"fsid": plan.secrets.get("fsid-uuid"), "mon_host": _mon_host(plan)},
+        "client": _CLIENT,
+    }
+
+
+def cephx_users(plan: Plan) -> dict[str, str]:
+    """The cephx ids with the part whose caps each of them has."""
+    named = plan.profile.users
+    return {named[part]: part for part in table(plan, "caps")}
+
+
+def caps(plan: Plan, part: str) -> dict[str, str]:
+    """The caps of one part, as the profile spells them, with the pools' names."""
+    pools = dict(plan.profile.pools)
+    return {kind: str(text).format(**pools) for kind, text in table(plan, "caps", part).items()}
+
+
+def _mon_host(plan: Plan) -> str:
+    return option(plan, "mon_host").format(address=machine_with(plan, "ceph-mon").address)
+
+
+def _daemon_config(plan: Plan) -> ini.Config:
+    return {
+        "global": {
+            "fsid": plan.secrets.get("fsid-uuid"),
+            "mon_host": _mon_host(plan),
+            "mon_initial_members": "a",
+            "public_network": str(plan.subnet),
+            **_CEPHX,
+            "osd_pool_default_size": 3,
+            "osd_pool_default_min_size": 2,
+            "osd_crush_chooseleaf_type": 0,
+        },
+        "osd": {
+            "bluestore_block_create": True,
+            "bluestore_block_size": _OSD_BYTES,
+            "osd_class_update_on_start": False,
+        },
+    }
+
+
+_MAKE_MON = """
+mkdir -p /etc/ceph /var/lib/ceph/mon/ceph-a
+umask 077
+exec >/dev/null
+ceph-authtool --create-keyring --gen-key -n client.admin /etc/ceph/ceph.client.admin.keyring \
+  --cap mon 'allow *' --cap osd 'allow *' --cap mds 'allow *' --cap mgr 'allow *'
+seed=$(mktemp -d); trap 'rm -rf "$seed"' EXIT
+ceph-authtool --create-keyring --gen-key -n mon. "$seed/keyring" --cap mon 'allow *'
+ceph-authtool "$seed/keyring" --import-keyring /etc/ceph/ceph.client.admin.keyring
+monmaptool --create --fsid {fsid} --addv a '[v2:{address}:3300,v1:{address}:6789]' "$seed/map"
+ceph-mon --mkfs -i a --monmap "$seed/map" --keyring "$seed/keyring"
+chown -R ceph:ceph /var/lib/ceph/mon
+"""
+
+
+def _mon(machine: Machine, plan: Plan) -> None:
+    machine.write("/etc/ceph/ceph.conf", ini.render(_daemon_config(plan)))
+    machine.run(_MAKE_MON.format(fsid=plan.secrets.get("fsid-uuid"), address=machine.address))
+    units.patient(machine, "ceph-mon@a")
+    units.start(machine, "ceph.target", "ceph-mon.target", "ceph-mon@a")
+    _mon_ready(machine, plan)
+    machine.run("ceph config assimilate-conf -i - >/dev/null", stdin=ini.render(_STORED))
+    machine.run("ceph mon enable-msgr2; ceph config set global osd_pool_default_pg_autoscale_mode on")
+    _hand_out_admin(machine, plan)
+
+
+def _hand_out_admin(machine: Machine, plan: Plan) -> None:
+    keyring = machine.read("/etc/ceph/ceph.client.admin.keyring")
+    access.hand_out(plan, "ceph.client.admin.keyring", keyring)
+    config = client_config(plan)
+    where: ini.Config = {"client": {"keyring": str(plan.access / "ceph.client.admin.keyring")}}
+    access.hand_out(plan, "ceph.conf", ini.render(ini.merge(config, where)))
+
+
+def _mon_ready(machine: Machine, plan: Plan) -> None:
+    machine.wait("the monitor is in quorum", "ceph --connect-timeout 5 mon stat", timeout=120)
+
+
+_MAKE_MGR = """
+dir=/var/lib/ceph/mgr/ceph-{id}; mkdir -p $dir
+ceph auth get-or-create mgr.{id} mon 'allow profile mgr' osd 'allow *' mds 'allow *' -o $dir/keyring
+chown -R ceph:ceph $dir; chmod 600 $dir/keyring
+"""
+
+
+def _mgr(machine: Machine, plan: Plan) -> None:
+    for name in MANAGERS:
+        machine.run(_MAKE_MGR.format(id=name))
+    daemons = [f"ceph-mgr@{name}" for name in MANAGERS]
+    units.patient(machine, *daemons, more={"Unit": {"After": "ceph-mon.target"}})
+    units.start(machine, "ceph-mgr.target", *daemons)
+
+
+def _mgr_ready(machine: Machine, plan: Plan) -> None:
+    def look() -> bool:
+        dump = json.loads(machine.run("ceph --connect-timeout 5 mgr dump -f json").stdout)
+        return bool(dump["available"]) and len(dump["standbys"]) == len(MANAGERS) - 1
+
+    poll("the managers are up, one active", look, timeout=180)
+
+
+_MAKE_OSDS = """
+make() {
+  uuid=$(cat /proc/sys/kernel/random/uuid)
+  key=$(ceph-authtool --gen-print-key)
+  id=$(printf '{"cephx_secret": "%s"}' "$key" | ceph osd new "$uuid" -i -)
+  dir=/var/lib/ceph/osd/ceph-$id; mkdir -p $dir
+  (umask 077; printf '[osd.%s]\\n\\tkey = %s\\n' "$id" "$key" > $dir/keyring)
+  ceph-osd -i "$id" --mkfs --osd-uuid "$uuid" 2>$dir.log || { cat $dir.log >&2; return 1; }
+  rm $dir.log; chown -R ceph:ceph $dir
+}
+pids=(); for n in $(seq COUNT); do make & pids+=($!); done
+for pid in "${pids[@]}"; do wait "$pid"; done
+"""
+
+
+def _osd(machine: Machine, plan: Plan) -> None:
+    machine.run(_MAKE_OSDS.replace("COUNT", str(OSDS)))
+    daemons = [f"ceph-osd@{number}" for number in range(OSDS)]
+    units.patient(machine, *daemons, more={"Unit": {"After": "ceph-mon.target"}})
+    units.start(machine, "ceph-osd.target", *daemons)
+
+
+def _osd_ready(machine: Machine, plan: Plan) -> None:
+    def look() -> bool:
+        stat = json.loads(machine.run("ceph --connect-timeout 5 osd stat -f json").stdout)
+        return bool(stat["num_up_osds"] == stat["num_in_osds"] == OSDS)
+
+    poll("every OSD is up and in", look, timeout=180)
+
+
+def _pools(machine: Machine, plan: Plan) -> None:
+    _osd_ready(machine, plan)
+    pools = plan.profile.pools.values()
+    machine.run("\n".join(f"ceph osd pool create {name} 32 32 --autoscale-mode=on" for name in pools))
+    machine.run("\n".join(f"rbd pool init {name}" for name in pools))
+    for user, part in cephx_users(plan).items():
+        words = " ".join(f"{kind} {shlex.quote(text)}" for kind, text in caps(plan, part).items())
+        machine.run(f"ceph auth get-or-create client.{user} {words} >/dev/null")
+
+
+def _pools_ready(machine: Machine, plan: Plan) -> None:
+    poll("Ceph is healthy, its placement groups active and clean",
+         lambda: _healthy(json.loads(machine.run("ceph --connect-timeout 5 -s -f json").stdout)),
+         timeout=240)
+
+
+def _healthy(status: dict[str, dict[str, object]]) -> bool:
+    states = status["pgmap"]["pgs_by_state"]
+    clean = isinstance(states, list) and bool(states) and all(
+        str(state["state_name"]).startswith("active+clean") for state in states
+    )
+    return clean and status["health"]["status"] == "HEALTH_OK"
+
+
+_DAEMONS = ("ceph-common",)
+ROLES = (
+    Role("ceph-mon", ("ceph-mon", *_DAEMONS), ("ceph.target", "ceph-mon.target", "ceph-mon@a"),
+         _mon, ready=_mon_ready),
+    Role("ceph-mgr", ("ceph-mgr", *_DAEMONS),
+         ("ceph-mgr.target", *(f"ceph-mgr@{name}" for name in MANAGERS)),
+         _mgr, after=("ceph-mon",), ready=_mgr_ready),
+    Role("ceph-osd", ("ceph-osd", *_DAEMONS),
+         ("ceph-osd.target", *(f"ceph-osd@{number}" for number in range(OSDS))),
+         _osd, after=("ceph-mon",), ready=_osd_ready),
+    Role("ceph-pools", _DAEMONS, (), _pools, after=("ceph-mgr", "ceph-osd"), ready=_pools_ready),
+)

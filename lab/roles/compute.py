@@ -1,0 +1,154 @@
+"""Nova: the control services, and the compute service of a hypervisor."""
+
+from lab.machine import Machine
+from lab.plan import Plan
+from lab.roles import backing, identity, ini, services, units
+from lab.roles.ceph_client import CONF
+from lab.roles.role import Role, machine_with, option, poll, table
+
+_MAIN = "/etc/nova/nova.conf"
+_CONTROL = ("nova-api", "nova-conductor", "nova-scheduler", "nova-novncproxy")
+
+
+def _common(machine: Machine, plan: Plan) -> ini.Config:
+    base: ini.Config = {
+        "DEFAULT": {
+            "my_ip": machine.address,
+            "host": machine.name,
+            "transport_url": backing.transport_url(plan),
+            "state_path": "/var/lib/nova",
+            "log_dir": "/var/log/nova",
+        },
+        "glance": {"api_servers": f"http://{machine_with(plan, 'glance').address}:9292"},
+        "cinder": {"os_region_name": option(plan, "region"),
+                   "catalog_info": "volumev3::publicURL", **_login(plan)},
+        "placement": identity.credentials(plan, "nova"),
+        "neutron": identity.credentials(plan, "nova"),
+        "spice": {"enabled": False},
+        "vnc": _vnc(machine, plan),
+        "oslo_concurrency": {"lock_path": "/var/lock/nova"},
+        "oslo_policy": {"policy_dirs": "/etc/nova/policy.d"},
+    }
+    return ini.merge(base, identity.token_checks(plan, "nova"))
+
+
+def _login(plan: Plan) -> ini.Section:
+    login = identity.credentials(plan, "nova")
+    return {key: value for key, value in login.items() if key != "region_name"}
+
+
+def _vnc(machine: Machine, plan: Plan) -> ini.Section:
+    proxy = machine_with(plan, "nova-control").address
+    return {
+        "enabled": True,
+        "server_listen": "0.0.0.0",
+        "server_proxyclient_address": machine.address,
+        "novncproxy_base_url": f"http://{proxy}:6080/vnc_auto.html",
+    }
+
+
+def _control_config(machine: Machine, plan: Plan) -> ini.Config:
+    databases: ini.Config = {
+        "database": {"connection": backing.database_url(plan, "nova", "nova")},
+        "api_database": {"connection": backing.database_url(plan, "nova", "nova_api")},
+        "conductor": {"workers": 1},
+        "scheduler": {"workers": 1},
+        "quota": {"instances": 500, "cores": 2000, "ram": 4000000, "key_pairs": 500},
+    }
+    return ini.merge(_common(machine, plan), databases)
+
+
+_SYNC = """
+as_nova() { runuser -u nova -- nova-manage "$@"; }
+as_nova api_db sync
+as_nova cell_v2 map_cell0
+as_nova cell_v2 create_cell --name=cell1 >/dev/null
+as_nova db sync 2>/dev/null
+"""
+
+
+def _control(machine: Machine, plan: Plan) -> None:
+    machine.write(_MAIN, ini.render(_control_config(machine, plan)),
+                  mode=0o640, owner="root:nova")
+    units.single_worker(machine, "/etc/nova/nova-api-uwsgi.ini")
+    machine.write("/etc/default/nova-consoleproxy", "NOVA_CONSOLE_PROXY_TYPE=novnc\n")
+    machine.run(_SYNC)
+    units.patient(machine, *_CONTROL)
+    units.start(machine, *_CONTROL)
+
+
+def _control_ready(machine: Machine, plan: Plan) -> None:
+    api = identity.admin(plan)
+    poll("Nova lists servers", lambda: "servers" in api.get("compute", "/servers?limit=1"),
+         timeout=180)
+    for unit in ("nova-conductor", "nova-scheduler"):
+        services.reported(plan, machine, unit, "compute")
+    machine.wait("the console proxy listens", f"nc -z {machine.address} 6080", timeout=60)
+
+
+def _libvirt(machine: Machine, plan: Plan) -> ini.Section:
+    return {
+        "virt_type": "qemu",
+        "cpu_mode": "none",
+        "images_type": "rbd",
+        "images_rbd_pool": plan.profile.pools["vms"],
+        "images_rbd_ceph_conf": CONF,
+        "rbd_user": plan.profile.users["nova"],
+        "rbd_secret_uuid": plan.secrets.get(option(plan, "ephemeral_secret")),
+        "disk_cachemodes": "network=writeback",
+        "hw_disk_discard": "unmap",
+        "inject_password": False,
+        "inject_key": False,
+        "inject_partition": -2,
+        "live_migration_scheme": "tls",
+        "live_migration_with_native_tls": True,
+        "live_migration_inbound_addr": machine.address,
+    }
+
+
+def _compute_config(machine: Machine, plan: Plan) -> ini.Config:
+    hypervisor: ini.Config = {
+        "DEFAULT": {
+            "compute_driver": "libvirt.LibvirtDriver",
+            "force_raw_images": True,
+            "reserved_host_memory_mb": 0,
+        },
+        "libvirt": _libvirt(machine, plan),
+    }
+    return ini.merge(_common(machine, plan), hypervisor)
+
+
+def _compute(machine: Machine, plan: Plan) -> None:
+    layout = {path: [str(p) for p in patterns] if isinstance(patterns, list) else []
+              for path, patterns in table(plan, "layout", "nova-compute").items()}
+    for path, part in ini.place(_compute_config(machine, plan), _MAIN, layout).items():
+        machine.write(path, ini.render(part), mode=0o640, owner="root:nova")
+    units.patient(machine, "nova-compute")
+    units.start(machine, "nova-compute")
+    services.reported(plan, machine, "nova-compute", "compute")
+
+
+def _compute_ready(machine: Machine, plan: Plan) -> None:
+    services.reported(plan, machine, "nova-compute", "compute")
+    api = identity.admin(plan)
+
+    def look() -> bool:
+        found = api.get("compute", "/os-hypervisors/detail")["hypervisors"]
+        return any(h["hypervisor_hostname"].split(".")[0] == machine.name and h["state"] == "up"
+                   for h in found)
+
+    poll(f"{machine.name}: its hypervisor is up", look, timeout=120)
+
+
+ROLES = (
+    Role("nova-control",
+         ("nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "novnc",
+          "netcat-openbsd"),
+         _CONTROL, _control, after=("database", "messaging"), ready=_control_ready),
+    Role("nova-compute",
+         ("nova-compute", "nova-compute-qemu", "qemu-system-x86", "qemu-utils",
+          "qemu-block-extra", "ceph-common", "python3-rados", "python3-rbd"),
+         ("nova-compute",), _compute,
+         after=("ceph-client", "libvirt", "keystone", "placement", "nova-control"),
+         ready=_compute_ready),
+)
