@@ -1,3 +1,3 @@
 """The plugin list; nothing else."""
 
-pytest_plugins = ("fixtures.plugin", "fixtures.targets", "fixtures.live", "reports.plugin")
+pytest_plugins = ("fixtures.targets", "fixtures.live", "fixtures.scratch.plugin", "fixtures.plugin", "reports.plugin")

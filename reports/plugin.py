@@ -115,7 +115,7 @@ def entry_of(phases: list[pytest.TestReport]) -> Entry | None:
     spoken = [report for report in phases if "outcome" in dict(report.user_properties)]
     if not spoken:
         return None
-    worst = max(spoken, key=lambda report: _RANK[dict(report.user_properties)["outcome"]])
+    worst = max(spoken, key=lambda report: _RANK[str(dict(report.user_properties)["outcome"])])
     told: dict[str, Any] = dict(worst.user_properties)
     return Entry(
         **{key: told[key] for key in ("check", "target", "outcome", "severity")},

@@ -11,7 +11,7 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
 from fixtures.roles import role_on
-from fixtures.targets import service_of, users_of_role
+from fixtures.targets import service_of
 from fixtures.units import unit_problem
 
 DRIVER = "cinder.backup.drivers.ceph.CephBackupDriver"
@@ -74,7 +74,7 @@ def test_backup_host_has_both_keyrings(backup_host: HostFacts, cloud: Cloud) -> 
     """
     account = role_on(cloud, backup_host.name, "cinder-backup").account
     bad = {}
-    for user in users_of_role(cloud, "cinder-backup"):
+    for user in cloud.users_of("cinder-backup"):
         path = cloud.ceph.keyring(user)
         keyring = need(backup_host.keyrings.get(path), f"{backup_host.name}:{path}")
         if not keyring.stat.exists:

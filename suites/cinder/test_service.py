@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fixtures.checks import finding
-from fixtures.cloud import Cloud
+from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
 from fixtures.facts.openstack import ServiceState
 from fixtures.facts.run import Facts
 from fixtures.targets import service_of
 from fixtures.units import unit_problem
 
-ROLES = ("cinder-api", "cinder-scheduler", "cinder-volume")
+ROLES: tuple[Role, ...] = ("cinder-api", "cinder-scheduler", "cinder-volume")
 
 
 @pytest.mark.check("cinder.service.up", severity="critical", source="S0 S1")

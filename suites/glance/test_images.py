@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.facts.base import need
+from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.ceph import RbdImage
 from fixtures.facts.openstack import Image
 from fixtures.facts.run import Facts
@@ -24,6 +24,8 @@ def _active(facts: Facts) -> list[Image]:
 def _in_rbd(facts: Facts, cloud: Cloud) -> Iterator[tuple[Image, RbdImage | None]]:
     """Active images that the API or the pool says are in the images pool, with the RBD side."""
     pool = cloud.ceph.pools.images
+    if not _active(facts):
+        raise NotMeasured("there is no active image: upload one, an empty list proves nothing")
     stored = {image.name: image for image in need(facts.ceph.images.get(pool), f"images of pool {pool}")}
     for image in _active(facts):
         located = f"/{pool}/{image.id}/" in image.direct_url or (cloud.glance.store or "") in image.stores

@@ -49,7 +49,7 @@ def test_rbd_is_an_enabled_store(glance_host: HostFacts, cloud: Cloud) -> None:
         good = multistore.get(cloud.glance.store, "") == "rbd" if cloud.glance.store else "rbd" in multistore.values()
         where, expected = config.where("DEFAULT", "enabled_backends"), f"{cloud.glance.store or 'NAME'}:rbd"
     else:
-        good = bool({"rbd", "glance.store.rbd.Store"} & set(config.items(SINGLE_STORE, "stores", "file,http"))) and not cloud.glance.store
+        good = bool({"rbd", "glance.store.rbd.Store"} & set(config.items(SINGLE_STORE, "stores", ("file", "http")))) and not cloud.glance.store
         where, expected = config.where(SINGLE_STORE, "stores"), f"{cloud.glance.store}:rbd in enabled_backends" if cloud.glance.store else "rbd"
     found = multistore or config.get(SINGLE_STORE, "stores", "file,http (default)")
     assert good, finding(f"{glance_host.name}:{where}", found=found, expected=expected, remedy="enable the rbd store, restart glance-api")

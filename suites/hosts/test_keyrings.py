@@ -10,7 +10,7 @@ from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import Keyring
 from fixtures.facts.run import Facts
 from fixtures.roles import role_on
-from fixtures.targets import Client, auth_of, users_of_role
+from fixtures.targets import Client, auth_of
 
 
 def _present(client: Client, keyring: Keyring) -> Keyring:
@@ -49,7 +49,7 @@ def test_keyring_belongs_to_the_service_alone(client: Client, client_keyring: Ke
 
 
 def _owners(client: Client, cloud: Cloud) -> list[str]:
-    sharing = [role for role in cloud.hosts[client.host].roles if client.user in users_of_role(cloud, role)]
+    sharing = [role for role in cloud.hosts[client.host].roles if client.user in cloud.users_of(role)]
     rows = [role_on(cloud, client.host, role) for role in sharing]
     return sorted({f"{row.account}:{row.group}" for row in rows})
 

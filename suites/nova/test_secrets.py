@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from fixtures.checks import finding
@@ -78,7 +80,7 @@ def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
     )
 
 
-def _spread(uuid: str, maps: dict[str, dict[str, object]]) -> str:
+def _spread(uuid: str, maps: Mapping[str, Mapping[str, object]]) -> str:
     absent = [name for name, mapping in maps.items() if uuid not in mapping]
     return f"absent on {', '.join(absent)}" if absent else "with different values"
 

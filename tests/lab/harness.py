@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+from fixtures.cloud import load_cloud
+from fixtures.observe.openstack import open_openstack
+from fixtures.scratch.site import open_site
 from lab import faults, preflight
 from lab.errors import LabError
 from lab.faults import Fault
 from lab.lab import Lab
+from lab.machine import Machine
 from lab.state import State
 from reports.model import Entry, Report
 
@@ -67,11 +77,30 @@ class LabUnderTest:
         """Run `python -m lab WORD…`, its progress shown as it comes."""
         subprocess.run([sys.executable, "-m", "lab", *words], cwd=PROJECT, env=self._environment, check=True)
 
-    def suite(self, *options: str) -> SuiteRun:
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a Python module as a person would, output and errors together."""
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=PROJECT, env=self._environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    @contextmanager
+    def started(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The suite in a process group of its own, killed at the end whatever happens."""
+        command = [sys.executable, "-m", "pytest", "--cloud", self.cloud_file, *options]
+        with subprocess.Popen(
+            command, cwd=PROJECT, env=self._environment, start_new_session=True, stdout=subprocess.DEVNULL
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def suite(self, *options: str, cloud_file: str = "") -> SuiteRun:
         """Run the suite against this lab and read its report."""
         folder = Path(tempfile.mkdtemp(prefix="runs-"))
-        command = [sys.executable, "-m", "pytest", "--cloud", self.cloud_file, "--reports", str(folder), *options]
-        done = subprocess.run(command, cwd=PROJECT, env=self._environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = self.python("-m", "pytest", "--cloud", cloud_file or self.cloud_file, "--reports", str(folder), *options)
         path = folder / "latest" / "report.json"
         if not path.exists():
             raise AssertionError(f"no report; the suite said:\n{done.stdout}")
@@ -88,6 +117,24 @@ class LabUnderTest:
     def mend_all(self) -> None:
         """Mend what an earlier, killed run left broken."""
         self.word("mend")
+
+    def machine(self, name: str) -> Machine:
+        """A host of the lab, entered as root."""
+        return Lab.recorded(self.state).plan.machines[name]
+
+    def scratch_names(self) -> list[str]:
+        """Names of the suite's own resources that are on the cloud."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OSC_LAB_STATE", str(self.state.folder))
+            cloud = load_cloud(PROJECT / self.cloud_file)
+            return [found.name for found in open_site(cloud, open_openstack(cloud), None).all()]
+
+    def wait_for_scratch(self, kind: str, timeout: float = 180.0) -> None:
+        """Wait until a run has made a resource of a kind."""
+        deadline = time.monotonic() + timeout
+        while not any(f"-{kind}-" in name for name in self.scratch_names()):
+            assert time.monotonic() < deadline, f"no {kind} of the suite after {timeout:.0f} s"
+            time.sleep(1)
 
     def secrets(self) -> dict[str, str]:
         """The lab's own generated secrets, to search outputs for."""

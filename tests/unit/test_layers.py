@@ -50,9 +50,14 @@ def test_nothing_swallows_every_exception() -> None:
     for folder in OURS:
         for path in _modules(folder):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ExceptHandler):
+                if isinstance(node, ast.ExceptHandler) and not _passes_on(node):
                     caught = ast.unparse(node.type) if node.type else ""
                     assert caught not in ("", "Exception", "BaseException"), f"{path}:{node.lineno}"
+
+
+def _passes_on(handler: ast.ExceptHandler) -> bool:
+    last = handler.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
 
 
 def test_checks_never_skip_by_hand() -> None:

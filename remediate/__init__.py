@@ -1,0 +1,1 @@
+"""Repair: registry, plan, journal, converge. Nothing is repaired yet."""

@@ -1,0 +1,198 @@
+"""Outcomes, gates, waivers and the report, on the recorded facts of a real lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from reports.model import Report
+
+PROJECT = Path(__file__).parents[2]
+FACTS = Path(__file__).parent / "data" / "facts-default.json"
+
+CONFTEST = f"""
+import fixtures.observe.run
+from pathlib import Path
+from fixtures.facts.run import Facts
+
+pytest_plugins = ("fixtures.targets", "fixtures.plugin", "reports.plugin")
+fixtures.observe.run.observe = lambda cloud, salt, progress: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
+"""
+
+CHECKS = '''
+import pytest
+from fixtures.checks import finding
+from fixtures.facts.base import NotMeasured
+
+@pytest.mark.check("a.passes", severity="minor", source="x")
+def test_passes(facts): assert facts.ceph.fsid
+
+@pytest.mark.check("a.fails", severity="critical", source="x")
+def test_fails(pool):
+    assert pool.name != "volumes", finding(f"pool {pool.name}", found={"b", "a"}, expected=None, remedy="do it")
+
+@pytest.mark.check("a.waived", severity="major", source="x")
+def test_waived(hypervisor): assert hypervisor.name == "nowhere", finding(hypervisor.name, found=1, expected=2, remedy="r")
+
+@pytest.mark.check("a.expired", severity="major", source="x")
+def test_expired(): assert not "still", finding("w", found=1, expected=2, remedy="r")
+
+@pytest.mark.check("a.blind", severity="major", source="x")
+def test_blind(): raise NotMeasured("host down")
+
+@pytest.mark.check("a.broken", severity="major", source="x")
+def test_broken(): raise KeyError("oops")
+
+@pytest.mark.check("a.gated", severity="major", source="x")
+@pytest.mark.applies_if(lambda cloud: cloud.name == "other", "the cloud is not called other")
+def test_gated(): raise AssertionError
+
+@pytest.mark.dynamic
+@pytest.mark.check("a.measured", severity="info", source="x")
+def test_measured(measure): measure("clone", 1.5, "s")
+
+def test_ordinary(): pass
+'''
+
+WAIVERS = """
+waivers:
+  - {check: a.waived, target: compute1, owner: me, reason: why, expires: 2999-01-01}
+  - {check: a.expired, owner: me, reason: why, expires: 2020-01-01}
+"""
+
+
+@pytest.fixture
+def inner(tmp_path: Path) -> Path:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_inner.py").write_text(CHECKS)
+    (tmp_path / "cloud.yaml").write_text((PROJECT / "clouds/lab.yaml").read_text() + WAIVERS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    return tmp_path
+
+
+def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "--cloud", "cloud.yaml", "--reports", "runs", "--junitxml", "out.xml", *options]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def _report(folder: Path) -> Report:
+    return Report.model_validate_json((folder / "runs/latest/report.json").read_text())
+
+
+EXPECTED = {
+    ("a.passes", "cloud"): "passed",
+    ("a.fails", "images"): "passed",
+    ("a.fails", "volumes"): "failed",
+    ("a.fails", "vms"): "passed",
+    ("a.fails", "backups"): "passed",
+    ("a.waived", "compute1"): "waived",
+    ("a.waived", "compute2"): "failed",
+    ("a.expired", "cloud"): "failed",
+    ("a.blind", "cloud"): "not measured",
+    ("a.broken", "cloud"): "not measured",
+    ("a.gated", "cloud"): "not applicable",
+    ("a.measured", "cloud"): "passed",
+}
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_each_outcome_reaches_the_report(inner: Path, options: tuple[str, ...]) -> None:
+    done = _run(inner, *options)
+    report = _report(inner)
+    assert {(entry.check, entry.target): entry.outcome for entry in report.entries} == EXPECTED
+    assert done.returncode == report.run.exit_code == pytest.ExitCode.TESTS_FAILED
+    assert report.run.collected == len(EXPECTED) + 1
+    assert [waiver["check"] for waiver in report.run.expired_waivers] == ["a.expired"]
+
+
+def test_a_finding_is_taken_apart(inner: Path) -> None:
+    _run(inner)
+    entry = next(entry for entry in _report(inner).entries if entry.outcome == "failed" and entry.check == "a.fails")
+    assert (entry.where, entry.found, entry.expected, entry.remedy) == ("pool volumes", "a, b", "nothing", "do it")
+    assert entry.nodeid == "test_inner.py::test_fails[a.fails:volumes]"
+    assert entry.severity == "critical"
+
+
+def test_measurements_carry_their_unit(inner: Path) -> None:
+    _run(inner, "-m", "dynamic")
+    (entry,) = _report(inner).entries
+    assert [figure.model_dump() for figure in entry.measurements] == [{"name": "clone", "value": 1.5, "unit": "s"}]
+
+
+def test_junit_carries_id_severity_and_target(inner: Path) -> None:
+    _run(inner)
+    cases = ElementTree.parse(inner / "out.xml").getroot().iter("testcase")
+    told = {case.get("name"): {p.get("name"): p.get("value") for p in case.iter("property")} for case in cases}
+    case = told["test_fails[a.fails:volumes]"]
+    assert (case["check"], case["severity"], case["target"]) == ("a.fails", "critical", "volumes")
+
+
+def test_not_measured_is_an_error_of_pytest_too(inner: Path) -> None:
+    done = _run(inner, "-k", "a.blind")
+    assert "1 error" in done.stdout.splitlines()[-1]
+    assert "host down" in done.stdout
+
+
+def test_the_summary_says_where_and_what_to_do(inner: Path) -> None:
+    out = _run(inner).stdout
+    assert "failed critical a.fails [volumes] pool volumes: found a, b; expected nothing. Remedy: do it" in out
+    assert "expired waiver: a.expired [*] of me, 2020-01-01" in out
+    assert "lab: NOT PROVEN SOUND: 3 failed, 2 not measured" in out
+
+
+def test_selection_works_as_everywhere(inner: Path) -> None:
+    done = _run(inner, "-k", "a.fails and volumes")
+    assert "1 failed" in done.stdout.splitlines()[-1]
+    assert "1 failed" in _run(inner, "--lf").stdout.splitlines()[-1]
+    assert "1 failed" in _run(inner, "-x").stdout.splitlines()[-1]
+
+
+def test_an_interrupted_run_leaves_its_report(inner: Path) -> None:
+    text = CHECKS.replace("def test_broken(): raise KeyError", "def test_broken(): raise KeyboardInterrupt")
+    (inner / "test_inner.py").write_text(text)
+    done = _run(inner)
+    report = _report(inner)
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    assert report.run.interrupted
+    assert len(report.entries) < report.run.collected
+
+
+def test_the_report_is_its_owners_alone(inner: Path) -> None:
+    _run(inner, "-k", "a.passes")
+    path = inner / "runs/latest/report.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(path.read_text())["version"] == 1
+
+
+def _asked(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=PROJECT, capture_output=True, text=True)
+
+
+def test_without_a_cloud_one_line_says_what_to_do() -> None:
+    done = _asked()
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    lines = done.stderr.strip().splitlines()
+    assert lines == ["ERROR: say which cloud to judge: pytest --cloud FILE (try clouds/lab.yaml; clouds/example.yaml explains)"]
+
+
+def test_a_bad_cloud_file_is_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("name: x\nhots: {}\n")
+    done = _asked("--cloud", str(path))
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"{path}:2: hots: unknown key; did you mean 'hosts'?" in done.stderr
+
+
+def test_collecting_touches_no_cloud() -> None:
+    done = _asked("--cloud", "clouds/example.yaml", "--collect-only", "-q")
+    assert done.returncode == pytest.ExitCode.OK
+    assert "[nova.secret.value:cmp1/volumes]" in done.stdout
+
+
