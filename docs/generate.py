@@ -54,14 +54,25 @@ class Collector:
 def _row(item: pytest.Function, mark: pytest.Mark) -> Row:
     kind = "dynamic" if item.get_closest_marker("dynamic") else "static"
     where = f"{item.path.relative_to(PROJECT)}::{item.function.__name__}"
-    return Row(mark.args[0], mark.kwargs["severity"], kind, mark.kwargs["source"], where, inspect.getdoc(item.function) or "")
+    return Row(
+        mark.args[0], mark.kwargs["severity"], kind, mark.kwargs["source"], where, inspect.getdoc(item.function) or ""
+    )
 
 
 def checks() -> dict[str, Row]:
     """Return all checks by id, as pytest collects them."""
     collector = Collector()
-    arguments = ["--collect-only", "-qq", "--no-header", "--no-summary", f"--cloud={PROJECT / 'clouds/lab.yaml'}", str(PROJECT / "suites")]
-    code = pytest.main(["--rootdir", str(PROJECT), "-c", str(PROJECT / "pyproject.toml"), *arguments], plugins=[collector])
+    arguments = [
+        "--collect-only",
+        "-qq",
+        "--no-header",
+        "--no-summary",
+        f"--cloud={PROJECT / 'clouds/lab.yaml'}",
+        str(PROJECT / "suites"),
+    ]
+    code = pytest.main(
+        ["--rootdir", str(PROJECT), "-c", str(PROJECT / "pyproject.toml"), *arguments], plugins=[collector]
+    )
     if code:
         raise SystemExit(code)
     return dict(sorted(collector.rows.items()))
@@ -80,7 +91,9 @@ def _catalogue(rows: dict[str, Row]) -> str:
         if row.id.split(".")[0] != area:
             area = row.id.split(".")[0]
             parts.append(f"## {area}\n")
-        parts.append(f"### {row.id}\n\n{row.severity}, {row.kind}. {row.text}\n\nSource: {row.source}. Check: `{row.where}`\n")
+        parts.append(
+            f"### {row.id}\n\n{row.severity}, {row.kind}. {row.text}\n\nSource: {row.source}. Check: `{row.where}`\n"
+        )
     return "\n".join(parts)
 
 

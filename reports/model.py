@@ -11,7 +11,15 @@ VERSION = 1
 
 Outcome = Literal["passed", "failed", "healed", "waived", "not applicable", "not measured", "needs operator"]
 
-OUTCOMES: tuple[Outcome, ...] = ("failed", "not measured", "needs operator", "healed", "waived", "passed", "not applicable")
+OUTCOMES: tuple[Outcome, ...] = (
+    "failed",
+    "not measured",
+    "needs operator",
+    "healed",
+    "waived",
+    "passed",
+    "not applicable",
+)
 """In the order in which a person wants to read them."""
 
 
@@ -62,7 +70,7 @@ class Run(_Part):
     unreached: dict[str, str] = Field({}, description="Hosts that could not be observed, and why")
     expired_waivers: tuple[dict[str, Any], ...] = ()
     counts: dict[Outcome, int]
-    collected: int = Field(description="Checks × targets that were selected; more than entries if interrupted")
+    collected: int = Field(description="Checks and targets that were selected; more than entries if interrupted")
 
 
 class Report(_Part):

@@ -28,7 +28,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add where reports go."""
     group = parser.getgroup("cloud")
     default = Path(__file__).parent / "runs"
-    group.addoption("--reports", type=Path, default=default, metavar="DIR", help="folder of the runs' reports (default: reports/runs)")
+    group.addoption(
+        "--reports",
+        type=Path,
+        default=default,
+        metavar="DIR",
+        help="folder of the runs' reports (default: reports/runs)",
+    )
 
 
 @pytest.hookimpl(trylast=True)

@@ -31,7 +31,9 @@ def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None
     for figure in figures(report.entries):
         terminal.write_line(figure)
     for waiver in report.run.expired_waivers:
-        terminal.write_line(f"expired waiver: {waiver['check']} [{waiver['target']}] of {waiver['owner']}, {waiver['expires']}")
+        terminal.write_line(
+            f"expired waiver: {waiver['check']} [{waiver['target']}] of {waiver['owner']}, {waiver['expires']}"
+        )
     terminal.write_line(verdict(report))
     terminal.write_line(f"report: {path}")
 
@@ -74,4 +76,6 @@ def verdict(report: Report) -> str:
     parts += [f"{unfinished} not run"] * (unfinished > 0)
     if parts:
         return f"{report.run.cloud}: NOT PROVEN SOUND: {', '.join(parts)} of {report.run.collected}"
-    return f"{report.run.cloud}: sound: {counts.get('passed', 0)} passed, {counts.get('not applicable', 0)} not applicable"
+    return (
+        f"{report.run.cloud}: sound: {counts.get('passed', 0)} passed, {counts.get('not applicable', 0)} not applicable"
+    )

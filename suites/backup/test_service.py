@@ -15,7 +15,9 @@ from fixtures.targets import service_of
 from fixtures.units import unit_problem
 
 DRIVER = "cinder.backup.drivers.ceph.CephBackupDriver"
-pytestmark = pytest.mark.applies_if(lambda cloud: cloud.ceph.pools.backups is not None, "the cloud file names no backups pool")
+pytestmark = pytest.mark.applies_if(
+    lambda cloud: cloud.ceph.pools.backups is not None, "the cloud file names no backups pool"
+)
 
 
 @pytest.mark.check("backup.service.up", severity="major", source="S0 RO")
@@ -27,12 +29,18 @@ def test_backup_service_is_up(backup_host: HostFacts, facts: Facts) -> None:
     unit = service_of(backup_host, "cinder-backup").unit
     problem = unit_problem(unit)
     assert not problem, finding(
-        f"{backup_host.name}:{unit.name}", found=problem, expected="active and enabled", remedy=f"systemctl enable --now {unit.name}"
+        f"{backup_host.name}:{unit.name}",
+        found=problem,
+        expected="active and enabled",
+        remedy=f"systemctl enable --now {unit.name}",
     )
     rows = [row for row in need(facts.openstack.volume_services, "volume services") if row.binary == "cinder-backup"]
     bad = [f"{row.host}: {row.status}, {row.state}" for row in rows if (row.status, row.state) != ("enabled", "up")]
     assert rows and not bad, finding(
-        "volume services", found=bad or "no cinder-backup", expected="cinder-backup enabled, up", remedy="look at the cinder-backup log"
+        "volume services",
+        found=bad or "no cinder-backup",
+        expected="cinder-backup enabled, up",
+        remedy="look at the cinder-backup log",
     )
 
 
@@ -45,7 +53,10 @@ def test_backup_driver_is_named_by_its_class(backup_host: HostFacts) -> None:
     config = config_of(backup_host, "cinder-backup")
     found = config.get("DEFAULT", "backup_driver", "cinder.backup.drivers.swift.SwiftBackupDriver")
     assert found == DRIVER, finding(
-        f"{backup_host.name}:{config.where('DEFAULT', 'backup_driver')}", found=found, expected=DRIVER, remedy="set it, restart cinder-backup"
+        f"{backup_host.name}:{config.where('DEFAULT', 'backup_driver')}",
+        found=found,
+        expected=DRIVER,
+        remedy="set it, restart cinder-backup",
     )
 
 
@@ -56,7 +67,11 @@ def test_backups_go_to_their_own_pool(backup_host: HostFacts, cloud: Cloud) -> N
     Why: the driver's default user is `cinder`, and a backup beside its source dies with it.
     """
     config = config_of(backup_host, "cinder-backup")
-    expected = {"backup_ceph_conf": cloud.ceph.conf, "backup_ceph_user": cloud.ceph.users.backup, "backup_ceph_pool": cloud.ceph.pools.backups}
+    expected = {
+        "backup_ceph_conf": cloud.ceph.conf,
+        "backup_ceph_user": cloud.ceph.users.backup,
+        "backup_ceph_pool": cloud.ceph.pools.backups,
+    }
     defaults = {"backup_ceph_conf": "/etc/ceph/ceph.conf", "backup_ceph_user": "cinder", "backup_ceph_pool": "backups"}
     found = {option: config.get("DEFAULT", option, default) for option, default in defaults.items()}
     where = f"{backup_host.name}:{config.where('DEFAULT', 'backup_ceph_pool')}"
@@ -81,4 +96,9 @@ def test_backup_host_has_both_keyrings(backup_host: HostFacts, cloud: Cloud) -> 
             bad[path] = "absent"
         elif not keyring.readable_by.get(account):
             bad[path] = f"not readable by {account}"
-    assert not bad, finding(backup_host.name, found=bad, expected=f"both readable by {account}", remedy="deploy the keyrings, 0640, owned by the service")
+    assert not bad, finding(
+        backup_host.name,
+        found=bad,
+        expected=f"both readable by {account}",
+        remedy="deploy the keyrings, 0640, owned by the service",
+    )

@@ -14,7 +14,10 @@ from fixtures.waivers import Waivers
 
 SLOWEST_ANSWER = 10.0
 FORBIDDEN_FLAGS = frozenset(
-    "noout noin noup nodown norebalance norecover nobackfill pauserd pausewr noscrub nodeep-scrub full".split()
+    (
+        *("noout", "noin", "noup", "nodown", "norebalance", "norecover", "nobackfill"),
+        *("pauserd", "pausewr", "noscrub", "nodeep-scrub", "full"),
+    )
 )
 
 
@@ -26,7 +29,10 @@ def test_monitors_answer_in_time(facts: Facts) -> None:
     """
     cluster = facts.ceph_cluster
     assert not isinstance(cluster, Unreadable), finding(
-        "Ceph", found=cluster.unreadable, expected="an answer of a monitor", remedy="look at mon_host, keyring, firewall and ceph-mon"
+        "Ceph",
+        found=cluster.unreadable,
+        expected="an answer of a monitor",
+        remedy="look at mon_host, keyring, firewall and ceph-mon",
     )
     assert cluster.answered_in < SLOWEST_ANSWER, finding(
         f"Ceph {cluster.fsid}",
@@ -65,7 +71,10 @@ def test_all_monitors_are_in_quorum(facts: Facts, cloud: Cloud) -> None:
     monitors = facts.ceph.monitors
     missing = [monitor.name for monitor in monitors if not monitor.in_quorum]
     assert not missing, finding(
-        "monitors", found=f"out of quorum: {', '.join(missing)}", expected="all in quorum", remedy="start ceph-mon there, look at its clock"
+        "monitors",
+        found=f"out of quorum: {', '.join(missing)}",
+        expected="all in quorum",
+        remedy="start ceph-mon there, look at its clock",
     )
     least = 1 if cloud.policy.kind == "lab" else 3
     assert len(monitors) >= least and len(monitors) % 2, finding(
@@ -88,7 +97,9 @@ def test_a_manager_is_active_with_a_standby(facts: Facts) -> None:
         "managers", found=f"only {ceph.mgr_active}", expected="at least one standby", remedy="start a second ceph-mgr"
     )
     errors = [check.message for check in ceph.health_checks if check.code == "MGR_MODULE_ERROR"]
-    assert not errors, finding("managers", found=errors, expected="no module in error", remedy="ceph mgr fail; look at its log")
+    assert not errors, finding(
+        "managers", found=errors, expected="no module in error", remedy="ceph mgr fail; look at its log"
+    )
     assert need(ceph.rbd_support, "rbd_support"), finding(
         f"manager {ceph.mgr_active}", found="rbd_support does not answer", expected="an answer", remedy="ceph mgr fail"
     )
@@ -104,7 +115,10 @@ def test_every_osd_is_up_and_in(facts: Facts) -> None:
     found = f"{osds.up} up and {osds.in_} in of {osds.total}; down: {list(osds.down)}, out: {list(osds.out)}"
     assert osds.total > 0, finding("OSDs", found="none", expected="some", remedy="add OSDs")
     assert osds.up == osds.in_ == osds.total, finding(
-        "OSDs", found=found, expected=f"{osds.total} up and in", remedy="ceph osd tree; start or replace them, or ceph osd in"
+        "OSDs",
+        found=found,
+        expected=f"{osds.total} up and in",
+        remedy="ceph osd tree; start or replace them, or ceph osd in",
     )
 
 
@@ -121,7 +135,14 @@ def test_every_placement_group_is_active_and_clean(facts: Facts) -> None:
 
 def _is_clean(state: str) -> bool:
     parts = set(state.split("+"))
-    return {"active", "clean"} <= parts and parts <= {"active", "clean", "scrubbing", "deep", "snaptrim", "snaptrim_wait"}
+    return {"active", "clean"} <= parts and parts <= {
+        "active",
+        "clean",
+        "scrubbing",
+        "deep",
+        "snaptrim",
+        "snaptrim_wait",
+    }
 
 
 @pytest.mark.check("ceph.osdmap.flags", severity="major", source="HC")
@@ -132,7 +153,10 @@ def test_no_maintenance_flag_is_set(facts: Facts) -> None:
     """
     flags = FORBIDDEN_FLAGS & facts.ceph.osd_flags
     assert not flags, finding(
-        "OSD map", found=flags, expected="none of the maintenance flags", remedy="; ".join(f"ceph osd unset {flag}" for flag in sorted(flags))
+        "OSD map",
+        found=flags,
+        expected="none of the maintenance flags",
+        remedy="; ".join(f"ceph osd unset {flag}" for flag in sorted(flags)),
     )
 
 
@@ -143,7 +167,9 @@ def test_all_daemons_run_one_version(facts: Facts) -> None:
     Why: a half-finished upgrade mixes behaviours and blocks features.
     """
     versions = facts.ceph.versions
-    assert len(versions) == 1, finding("daemons", found=versions, expected="one version", remedy="finish the upgrade; restart old daemons")
+    assert len(versions) == 1, finding(
+        "daemons", found=versions, expected="one version", remedy="finish the upgrade; restart old daemons"
+    )
     release = re.search(r"\) (\w+) \(", next(iter(versions)))
     running = release.group(1) if release else next(iter(versions))
     assert facts.ceph.require_osd_release == running, finding(
@@ -161,11 +187,20 @@ def test_cephx_is_required_everywhere(facts: Facts) -> None:
     Why: without it whoever reaches the network reads and writes every volume.
     """
     wanted = ("auth_cluster_required", "auth_service_required", "auth_client_required")
-    bad = {option: facts.ceph.config.get(option, "unset") for option in wanted if facts.ceph.config.get(option) != "cephx"}
+    bad = {
+        option: facts.ceph.config.get(option, "unset") for option in wanted if facts.ceph.config.get(option) != "cephx"
+    }
     for host in facts.hosts.values():
         if isinstance(host, Unreadable) or isinstance(host.ceph_conf, Unreadable):
             continue
-        bad |= {f"{host.name}:{e.file}:{e.line} {e.key}": e.value for e in host.ceph_conf.entries if e.key in wanted and e.value != "cephx"}
+        bad |= {
+            f"{host.name}:{e.file}:{e.line} {e.key}": e.value
+            for e in host.ceph_conf.entries
+            if e.key in wanted and e.value != "cephx"
+        }
     assert not bad, finding(
-        "cephx", found=bad, expected="cephx for all three", remedy="ceph config set global auth_…_required cephx; drop overrides of ceph.conf"
+        "cephx",
+        found=bad,
+        expected="cephx for all three",
+        remedy="ceph config set global auth_…_required cephx; drop overrides of ceph.conf",
     )

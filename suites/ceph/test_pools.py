@@ -20,7 +20,10 @@ def test_pool_exists(pool_name: str, facts: Facts) -> None:
     """
     names = [pool.name for pool in facts.ceph.pools]
     assert pool_name in names, finding(
-        f"pool {pool_name}", found=f"only {', '.join(names)}", expected="the pool", remedy=f"ceph osd pool create {pool_name}; rbd pool init {pool_name}"
+        f"pool {pool_name}",
+        found=f"only {', '.join(names)}",
+        expected="the pool",
+        remedy=f"ceph osd pool create {pool_name}; rbd pool init {pool_name}",
     )
 
 
@@ -36,7 +39,10 @@ def test_services_use_distinct_pools(facts: Facts, cloud: Cloud) -> None:
         owners.setdefault(pool, set()).add(service)
     shared = {pool: services for pool, services in owners.items() if len(services) > 1 or pool == "rbd"}
     assert not shared, finding(
-        "pools in use", found=shared, expected="one pool a service, none named rbd", remedy="give each service a pool and migrate its data"
+        "pools in use",
+        found=shared,
+        expected="one pool a service, none named rbd",
+        remedy="give each service a pool and migrate its data",
     )
 
 
@@ -61,7 +67,10 @@ def test_pool_is_initialised_for_rbd(pool: Pool) -> None:
     Why: without it the first image creation must validate snapshot support, and fails for users with narrow caps.
     """
     assert need(pool.rbd_initialised, f"pool {pool.name}: rbd_info"), finding(
-        f"pool {pool.name}", found="no rbd_info object", expected="an initialised pool", remedy=f"rbd pool init {pool.name}"
+        f"pool {pool.name}",
+        found="no rbd_info object",
+        expected="an initialised pool",
+        remedy=f"rbd pool init {pool.name}",
     )
 
 
@@ -72,7 +81,10 @@ def test_pool_is_replicated(pool: Pool) -> None:
     Why: RBD keeps headers in omap, which erasure-coded pools do not have.
     """
     assert pool.type == "replicated", finding(
-        f"pool {pool.name}", found=pool.type, expected="replicated", remedy="make a replicated pool and migrate; the type cannot be changed"
+        f"pool {pool.name}",
+        found=pool.type,
+        expected="replicated",
+        remedy="make a replicated pool and migrate; the type cannot be changed",
     )
 
 
@@ -98,7 +110,10 @@ def test_pool_accepts_writes_only_with_two_copies(pool: Pool, cloud: Cloud) -> N
     """
     expected = max(pool.size // 2 + 1, cloud.policy.min_size)
     assert pool.min_size == expected, finding(
-        f"pool {pool.name}", found=f"min_size {pool.min_size}", expected=expected, remedy=f"ceph osd pool set {pool.name} min_size {expected}"
+        f"pool {pool.name}",
+        found=f"min_size {pool.min_size}",
+        expected=expected,
+        remedy=f"ceph osd pool set {pool.name} min_size {expected}",
     )
 
 

@@ -18,7 +18,9 @@ from fixtures.roles import role_on
 from fixtures.targets import CephxUser, Client, auth_of
 
 has_vms = pytest.mark.applies_if(lambda cloud: cloud.ceph.pools.vms is not None, "the cloud file names no vms pool")
-has_backups = pytest.mark.applies_if(lambda cloud: cloud.ceph.pools.backups is not None, "the cloud file names no backups pool")
+has_backups = pytest.mark.applies_if(
+    lambda cloud: cloud.ceph.pools.backups is not None, "the cloud file names no backups pool"
+)
 EVERY_LOGIN = {"status": True, "mon dump": True, "df": True}
 
 
@@ -48,7 +50,10 @@ def test_user_can_blocklist_a_dead_lock_owner(auth: AuthEntity, facts: Facts) ->
         raise NotMeasured(f"no release in the daemons' versions: {list(facts.ceph.versions)}")
     mon = caps_of(auth).mon
     assert all(mon.can_blocklist(major) for major in majors), finding(
-        auth.entity, found=f"mon caps '{auth.caps.get('mon', '')}'", expected="the right to `osd blocklist add`: mon 'profile rbd'", remedy=how_to_write(auth)
+        auth.entity,
+        found=f"mon caps '{auth.caps.get('mon', '')}'",
+        expected="the right to `osd blocklist add`: mon 'profile rbd'",
+        remedy=how_to_write(auth),
     )
 
 
@@ -84,7 +89,7 @@ def test_nova_can_write_disks_and_clone_images(facts: Facts, cloud: Cloud) -> No
 def test_guests_can_write_volumes(facts: Facts, cloud: Cloud) -> None:
     """The user as whom libvirt opens Cinder's volumes can read and write in the volumes pool.
 
-    Why: that user is what cinder.conf says, or nova.conf where cinder.conf has no secret; a volume then attaches or not.
+    Why: cinder.conf names that user, or nova.conf where cinder.conf names none; a volume attaches or does not.
     """
     _expect_access(facts, volumes_user(cloud, facts), writes=cloud.ceph.pools.volumes)
 
@@ -107,7 +112,10 @@ def _expect_access(facts: Facts, user: str, writes: str, clones: str = "") -> No
         missing.append(f"clone from images in {clones}")
     expected = f"profile rbd pool={writes}" + (f", profile rbd-read-only pool={clones}" if clones else "")
     assert not missing, finding(
-        entity.entity, found=f"osd caps '{osd}' that do not let it {' nor '.join(missing)}", expected=expected, remedy=how_to_write(entity)
+        entity.entity,
+        found=f"osd caps '{osd}' that do not let it {' nor '.join(missing)}",
+        expected=expected,
+        remedy=how_to_write(entity),
     )
 
 
@@ -120,8 +128,10 @@ def test_user_can_use_the_managers_rbd_commands(auth: AuthEntity, cephx_user: Ce
     written = written_pools(cephx_user, cloud)
     allowed = caps_of(auth).mgr.rbd_pools(written)
     assert allowed == written, finding(
-        auth.entity, found=f"mgr caps '{auth.caps.get('mgr', '')}'",
-        expected=", ".join(f"profile rbd pool={pool}" for pool in sorted(written)), remedy=how_to_write(auth)
+        auth.entity,
+        found=f"mgr caps '{auth.caps.get('mgr', '')}'",
+        expected=", ".join(f"profile rbd pool={pool}" for pool in sorted(written)),
+        remedy=how_to_write(auth),
     )
 
 
@@ -138,7 +148,9 @@ def test_caps_name_what_exists(auth: AuthEntity, facts: Facts) -> None:
     else:
         problems = [f"pool {pool} does not exist" for pool in sorted(caps.pools_named) if not facts.ceph.pool(pool)]
         problems += [f"unknown profile: {name}" for name in caps.unknown_profiles]
-    assert not problems, finding(auth.entity, found=problems, expected="existing pools, known profiles", remedy=how_to_write(auth))
+    assert not problems, finding(
+        auth.entity, found=problems, expected="existing pools, known profiles", remedy=how_to_write(auth)
+    )
 
 
 @pytest.mark.check("ceph.auth.login", severity="critical", source="S1 NR CR")

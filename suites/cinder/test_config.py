@@ -9,7 +9,16 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
-from fixtures.integration import RBD_DRIVER, by_hypervisor, cinder_secret_uuid, config_of, find_secret
+from fixtures.integration import (
+    RBD_DRIVER,
+    backend_option,
+    backend_section,
+    by_hypervisor,
+    cinder_secret_uuid,
+    config_of,
+    find_secret,
+)
+from fixtures.oslo import OsloConfig
 from fixtures.targets import auth_of
 
 
@@ -22,12 +31,19 @@ def test_the_rbd_back_end_is_enabled(volume_host: HostFacts, cloud: Cloud) -> No
     config = config_of(volume_host, "cinder-volume")
     listed = config.items("DEFAULT", "enabled_backends")
     where = f"{volume_host.name}:{config.where('DEFAULT', 'enabled_backends')}"
-    assert cloud.cinder.backend in listed, finding(where, found=listed, expected=cloud.cinder.backend, remedy="add it, restart cinder-volume")
+    assert cloud.cinder.backend in listed, finding(
+        where, found=listed, expected=cloud.cinder.backend, remedy="add it, restart cinder-volume"
+    )
     empty = [name for name in listed if not config.keys(name)]
-    assert not empty, finding(where, found=f"no section for {', '.join(empty)}", expected="a section for each", remedy="add or unlist it")
+    assert not empty, finding(
+        where, found=f"no section for {', '.join(empty)}", expected="a section for each", remedy="add or unlist it"
+    )
     stray = [key for key in config.keys("DEFAULT") if key.startswith("rbd_") or key == "volume_driver"]
     assert not stray, finding(
-        f"{volume_host.name}: [DEFAULT]", found=stray, expected=f"these options in [{cloud.cinder.backend}]", remedy="move them, restart cinder-volume"
+        f"{volume_host.name}: [DEFAULT]",
+        found=stray,
+        expected=f"these options in [{cloud.cinder.backend}]",
+        remedy="move them, restart cinder-volume",
     )
 
 
@@ -47,20 +63,35 @@ def test_a_volume_type_leads_to_the_back_end(volume_host: HostFacts, cloud: Clou
     Why: without it a volume lands on whichever back end has room.
     """
     config = config_of(volume_host, "cinder-volume")
-    name = config.get(cloud.cinder.backend, "volume_backend_name", "")
-    where = f"{volume_host.name}:{config.where(cloud.cinder.backend, 'volume_backend_name')}"
-    assert name, finding(where, found="unset", expected="a name", remedy=f"set [{cloud.cinder.backend}] volume_backend_name, restart cinder-volume")
+    name = backend_option(config, cloud, "volume_backend_name")
+    where = f"{volume_host.name}:{config.where(*_place(config, cloud, 'volume_backend_name'))}"
+    assert name, finding(
+        where,
+        found="unset",
+        expected="a name",
+        remedy=f"set [{cloud.cinder.backend}] volume_backend_name, restart cinder-volume",
+    )
     types = need(facts.openstack.volume_types, "volume types")
     ours = next((kind for kind in types if kind.name == cloud.cinder.volume_type), None)
-    assert ours, finding("volume types", found=[kind.name for kind in types], expected=cloud.cinder.volume_type, remedy="openstack volume type create")
+    assert ours, finding(
+        "volume types",
+        found=[kind.name for kind in types],
+        expected=cloud.cinder.volume_type,
+        remedy="openstack volume type create",
+    )
     led = ours.extra_specs.get("volume_backend_name", "unset")
     assert led == name, finding(
-        f"volume type {ours.name}", found=f"volume_backend_name={led}", expected=name,
+        f"volume type {ours.name}",
+        found=f"volume_backend_name={led}",
+        expected=name,
         remedy=f"openstack volume type set --property volume_backend_name={name} {ours.name}",
     )
     default = [kind.name for kind in types if kind.is_default]
     assert ours.is_default or len(config.items("DEFAULT", "enabled_backends")) > 1, finding(
-        "default volume type", found=default, expected=ours.name, remedy=f"[DEFAULT] default_volume_type = {ours.name}, restart cinder-api"
+        "default volume type",
+        found=default,
+        expected=ours.name,
+        remedy=f"[DEFAULT] default_volume_type = {ours.name}, restart cinder-api",
     )
 
 
@@ -83,27 +114,34 @@ def test_the_back_end_logs_in_as_cinders_user(volume_host: HostFacts, cloud: Clo
 
 
 def _expect(host: HostFacts, cloud: Cloud, option: str, expected: str, default: str) -> None:
-    config, section = config_of(host, "cinder-volume"), cloud.cinder.backend
+    config = config_of(host, "cinder-volume")
+    section = backend_section(config, cloud, option)
     found = config.get(section, option, default)
     assert found == expected, finding(
-        f"{host.name}:{config.where(section, option)}", found=f"[{section}] {option} = {found}", expected=expected,
+        f"{host.name}:{config.where(section, option)}",
+        found=f"[{section}] {option} = {found}",
+        expected=expected,
         remedy=f"set [{section}] {option} = {expected}, restart cinder-volume",
     )
 
 
 @pytest.mark.check("cinder.config.rbd_secret_uuid", severity="critical", source="S0 S1 S4 NN LP1809454 CREL-fsid")
 def test_every_hypervisor_has_the_secret_that_cinder_names(volume_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
-    """rbd_secret_uuid (or the fsid, its default) is a libvirt secret on every hypervisor, with the key of Cinder's user.
+    """rbd_secret_uuid (or its default, the fsid) is a libvirt secret on each hypervisor, with the key of Cinder's user.
 
     Why: the volume attaches on one hypervisor and not on the next.
     """
     uuid = cinder_secret_uuid(volume_host, cloud, facts)
     key = auth_of(facts, f"client.{cloud.ceph.users.cinder}").key
-    problems = {name: text for name, host in by_hypervisor(cloud, facts).items() if (text := _secret_problem(host, uuid, key))}
+    problems = {
+        name: text for name, host in by_hypervisor(cloud, facts).items() if (text := _secret_problem(host, uuid, key))
+    }
     config = config_of(volume_host, "cinder-volume")
     assert not problems, finding(
-        f"{volume_host.name}:{config.where(cloud.cinder.backend, 'rbd_secret_uuid')}", found={f"secret {uuid}": problems},
-        expected=f"the key of client.{cloud.ceph.users.cinder} on each hypervisor", remedy="define the secret there, or mend rbd_secret_uuid",
+        f"{volume_host.name}:{config.where(*_place(config, cloud, 'rbd_secret_uuid'))}",
+        found={f"secret {uuid}": problems},
+        expected=f"the key of client.{cloud.ceph.users.cinder} on each hypervisor",
+        remedy="define the secret there, or mend rbd_secret_uuid",
     )
 
 
@@ -122,14 +160,18 @@ def test_clones_stay_clones(volume_host: HostFacts, cloud: Cloud) -> None:
 
     Why: a depth of 0, or flattening at once, turns every copy-on-write volume into a full copy.
     """
-    config, section = config_of(volume_host, "cinder-volume"), cloud.cinder.backend
-    found = {
-        "rbd_flatten_volume_from_snapshot": config.boolean(section, "rbd_flatten_volume_from_snapshot", False),
-        "rbd_max_clone_depth": config.integer(section, "rbd_max_clone_depth", 5),
-        "rbd_concurrent_flatten_operations": config.integer(section, "rbd_concurrent_flatten_operations", 3),
-    }
-    flatten, depth, concurrent = found.values()
+    config = config_of(volume_host, "cinder-volume")
+    flatten = config.boolean(*_place(config, cloud, "rbd_flatten_volume_from_snapshot"), False)
+    depth = config.integer(*_place(config, cloud, "rbd_max_clone_depth"), 5)
+    concurrent = config.integer(*_place(config, cloud, "rbd_concurrent_flatten_operations"), 3)
+    found = f"flatten {flatten}, clone depth {depth}, concurrent flattening {concurrent}"
     assert not flatten and depth >= 1 and concurrent >= 1, finding(
-        f"{volume_host.name}: [{section}]", found=found, expected="False, at least 1 (default 5), at least 1 (default 3)",
+        f"{volume_host.name}: [{cloud.cinder.backend}]",
+        found=found,
+        expected="False, at least 1 (default 5), at least 1 (default 3)",
         remedy="set them, restart cinder-volume",
     )
+
+
+def _place(config: OsloConfig, cloud: Cloud, option: str) -> tuple[str, str]:
+    return backend_section(config, cloud, option), option

@@ -31,11 +31,17 @@ def test_volume_services_are_up(facts: Facts, cloud: Cloud) -> None:
     rows = [row for row in need(facts.openstack.volume_services, "volume services") if row.binary != "cinder-backup"]
     bad = [f"{row.binary} {row.host}: {row.status}, {row.state}" for row in rows if _bad(row)]
     assert not bad, finding(
-        "volume services", found=bad, expected="enabled, up", remedy="start it, or cinder-manage service remove where the back end is gone"
+        "volume services",
+        found=bad,
+        expected="enabled, up",
+        remedy="start it, or cinder-manage service remove where the back end is gone",
     )
     suffix = f"@{cloud.cinder.backend}"
     assert any(row.binary == "cinder-volume" and row.host.endswith(suffix) for row in rows), finding(
-        "volume services", found=[row.host for row in rows if row.binary == "cinder-volume"], expected=f"HOST{suffix}", remedy="look at the cinder-volume log"
+        "volume services",
+        found=[row.host for row in rows if row.binary == "cinder-volume"],
+        expected=f"HOST{suffix}",
+        remedy="look at the cinder-volume log",
     )
 
 
@@ -52,14 +58,21 @@ def test_scheduler_sees_the_back_end_up(facts: Facts, cloud: Cloud) -> None:
     pools = need(facts.openstack.backend_pools, "scheduler pools")
     ours = [pool for pool in pools if f"@{cloud.cinder.backend}#" in pool.name]
     assert ours, finding(
-        "scheduler pools", found=[pool.name for pool in pools], expected=f"HOST@{cloud.cinder.backend}#…", remedy="look at the cinder-volume log"
+        "scheduler pools",
+        found=[pool.name for pool in pools],
+        expected=f"HOST@{cloud.cinder.backend}#…",
+        remedy="look at the cinder-volume log",
     )
     for pool in ours:
         expected = {"state": "up", "protocol": "ceph", "capacity": "numbers", "fsid": facts.ceph.fsid}
         found = {
             "state": pool.backend_state,
             "protocol": pool.storage_protocol,
-            "capacity": "numbers" if all(isinstance(gb, float) for gb in (pool.total_gb, pool.free_gb)) else f"{pool.total_gb}/{pool.free_gb}",
+            "capacity": "numbers"
+            if all(isinstance(gb, float) for gb in (pool.total_gb, pool.free_gb))
+            else f"{pool.total_gb}/{pool.free_gb}",
             "fsid": facts.ceph.fsid if facts.ceph.fsid in pool.location_info.split(":") else pool.location_info,
         }
-        assert found == expected, finding(pool.name, found=found, expected=expected, remedy="look at caps, keyring and the cinder-volume log")
+        assert found == expected, finding(
+            pool.name, found=found, expected=expected, remedy="look at caps, keyring and the cinder-volume log"
+        )

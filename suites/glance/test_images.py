@@ -39,14 +39,19 @@ def test_images_are_raw_by_name_and_by_content(facts: Facts, cloud: Cloud) -> No
 
     Why: Ceph clones raw only; any other format is downloaded and converted for each use, or does not boot.
     """
-    bad = [
-        f"{image.id} ({image.name}): {image.disk_format}{', content is qcow2' if stored and stored.magic == QCOW2 else ''}"
-        for image, stored in _in_rbd(facts, cloud)
-        if image.disk_format not in WHOLE or (stored and stored.magic == QCOW2)
-    ]
+    bad = [text for image, stored in _in_rbd(facts, cloud) if (text := _not_raw(image, stored))]
     assert not bad, finding(
-        f"pool {cloud.ceph.pools.images}", found=bad, expected="raw", remedy="qemu-img convert -O raw, upload again, swap the names"
+        f"pool {cloud.ceph.pools.images}",
+        found=bad,
+        expected="raw",
+        remedy="qemu-img convert -O raw, upload again, swap the names",
     )
+
+
+def _not_raw(image: Image, stored: RbdImage | None) -> str:
+    problems = [] if image.disk_format in WHOLE else [f"format {image.disk_format}"]
+    problems += ["content is qcow2"] if stored and stored.magic == QCOW2 else []
+    return f"{image.id} ({image.name}): {', '.join(problems)}" if problems else ""
 
 
 @pytest.mark.check("glance.image.rbd_backing", severity="critical", source="GS NI")
@@ -58,7 +63,9 @@ def test_images_are_whole_in_the_pool(facts: Facts, cloud: Cloud) -> None:
     protect = not facts.ceph.clone_v2
     bad = [text for image, stored in _in_rbd(facts, cloud) for text in _faults(image, stored, protect)]
     assert not bad, finding(
-        f"pool {cloud.ceph.pools.images}", found=bad, expected="an RBD image of the right size with a snapshot `snap`",
+        f"pool {cloud.ceph.pools.images}",
+        found=bad,
+        expected="an RBD image of the right size with a snapshot `snap`",
         remedy="rbd snap create POOL/ID@snap (and protect), or upload the image again",
     )
 

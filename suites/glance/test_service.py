@@ -31,10 +31,15 @@ def test_image_service_runs_and_answers(glance_host: HostFacts, facts: Facts) ->
     service = service_of(glance_host, "glance-api")
     problem = unit_problem(service.unit)
     assert not problem, finding(
-        f"{glance_host.name}:{service.unit.name}", found=problem, expected="active and enabled", remedy=f"systemctl enable --now {service.unit.name}"
+        f"{glance_host.name}:{service.unit.name}",
+        found=problem,
+        expected="active and enabled",
+        remedy=f"systemctl enable --now {service.unit.name}",
     )
     api = need(facts.openstack.image_api, "image API")
-    assert api.versions, finding(api.endpoint, found="no version", expected="API versions", remedy="look at the glance-api log")
+    assert api.versions, finding(
+        api.endpoint, found="no version", expected="API versions", remedy="look at the glance-api log"
+    )
 
 
 @pytest.mark.check("glance.config.stores", severity="critical", source="S0 S1 GM")
@@ -49,10 +54,18 @@ def test_rbd_is_an_enabled_store(glance_host: HostFacts, cloud: Cloud) -> None:
         good = multistore.get(cloud.glance.store, "") == "rbd" if cloud.glance.store else "rbd" in multistore.values()
         where, expected = config.where("DEFAULT", "enabled_backends"), f"{cloud.glance.store or 'NAME'}:rbd"
     else:
-        good = bool({"rbd", "glance.store.rbd.Store"} & set(config.items(SINGLE_STORE, "stores", ("file", "http")))) and not cloud.glance.store
-        where, expected = config.where(SINGLE_STORE, "stores"), f"{cloud.glance.store}:rbd in enabled_backends" if cloud.glance.store else "rbd"
+        good = (
+            bool({"rbd", "glance.store.rbd.Store"} & set(config.items(SINGLE_STORE, "stores", ("file", "http"))))
+            and not cloud.glance.store
+        )
+        where, expected = (
+            config.where(SINGLE_STORE, "stores"),
+            f"{cloud.glance.store}:rbd in enabled_backends" if cloud.glance.store else "rbd",
+        )
     found = multistore or config.get(SINGLE_STORE, "stores", "file,http (default)")
-    assert good, finding(f"{glance_host.name}:{where}", found=found, expected=expected, remedy="enable the rbd store, restart glance-api")
+    assert good, finding(
+        f"{glance_host.name}:{where}", found=found, expected=expected, remedy="enable the rbd store, restart glance-api"
+    )
 
 
 @pytest.mark.check("glance.config.default_store", severity="critical", source="S0 S1 S2 S4 RO GM")
@@ -101,10 +114,14 @@ def test_store_reads_this_clusters_conf(glance_host: HostFacts, cloud: Cloud) ->
     _expect_option(glance_host, cloud, "rbd_store_ceph_conf", cloud.ceph.conf, default="unset")
     conf = need(glance_host.ceph_conf, f"{glance_host.name}:{cloud.ceph.conf}").stat
     row = role_on(cloud, glance_host.name, "glance-api")
-    readable = bool(conf.mode & 0o004) or conf.owner == row.account or (conf.group == row.group and bool(conf.mode & 0o040))
+    readable = (
+        bool(conf.mode & 0o004) or conf.owner == row.account or (conf.group == row.group and bool(conf.mode & 0o040))
+    )
     assert conf.exists and readable, finding(
-        f"{glance_host.name}:{conf.path}", found=f"{conf.kind} {conf.owner}:{conf.group} {conf.mode:04o}",
-        expected=f"readable by {row.account}", remedy=f"chmod 0644 {conf.path}"
+        f"{glance_host.name}:{conf.path}",
+        found=f"{conf.kind} {conf.owner}:{conf.group} {conf.mode:04o}",
+        expected=f"readable by {row.account}",
+        remedy=f"chmod 0644 {conf.path}",
     )
 
 
@@ -113,12 +130,16 @@ def _expect_option(host: HostFacts, cloud: Cloud, option: str, expected: str, de
     section = store_section(config, cloud)
     found = config.get(section, option, default)
     assert found == expected, finding(
-        f"{host.name}:{config.where(section, option)}", found=f"[{section}] {option} = {found}", expected=expected,
+        f"{host.name}:{config.where(section, option)}",
+        found=f"[{section}] {option} = {found}",
+        expected=expected,
         remedy=f"set [{section}] {option} = {expected}, restart glance-api",
     )
 
 
-@pytest.mark.check("glance.config.show_image_direct_url", severity="major", source="S0 S1 S4 RO OSSN-0090 LP1992153 CIN-GL")
+@pytest.mark.check(
+    "glance.config.show_image_direct_url", severity="major", source="S0 S1 S4 RO OSSN-0090 LP1992153 CIN-GL"
+)
 def test_locations_are_shown_as_the_policy_says(glance_host: HostFacts, cloud: Cloud) -> None:
     """show_image_direct_url is on where copy-on-write relies on it, off where the policy is hardened.
 
@@ -136,7 +157,9 @@ def test_locations_are_shown_as_the_policy_says(glance_host: HostFacts, cloud: C
 
 
 @pytest.mark.check("glance.config.show_multiple_locations", severity="critical", source="RO OSSN-0065 OSSN-0090 NI")
-@pytest.mark.applies_if(lambda cloud: cloud.policy.location_mode != "cow-internal", "locations may be open on internal endpoints")
+@pytest.mark.applies_if(
+    lambda cloud: cloud.policy.location_mode != "cow-internal", "locations may be open on internal endpoints"
+)
 def test_tenants_cannot_edit_locations(glance_host: HostFacts) -> None:
     """show_multiple_locations is off on endpoints that tenants reach.
 
@@ -160,6 +183,8 @@ def test_image_cache_is_not_in_the_pipeline(glance_host: HostFacts) -> None:
     config = config_of(glance_host, "glance-api")
     found = config.get("paste_deploy", "flavor", "unset")
     assert found == "keystone", finding(
-        f"{glance_host.name}:{config.where('paste_deploy', 'flavor')}", found=f"flavor = {found}", expected="keystone",
+        f"{glance_host.name}:{config.where('paste_deploy', 'flavor')}",
+        found=f"flavor = {found}",
+        expected="keystone",
         remedy="set [paste_deploy] flavor = keystone, purge /var/lib/glance/image-cache, restart glance-api",
     )

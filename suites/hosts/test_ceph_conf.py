@@ -40,7 +40,10 @@ def test_ceph_conf_can_be_read_by_the_services(client_host: HostFacts) -> None:
         where, found=f"mode {conf.mode:04o}", expected="0644", remedy=f"chmod 0644 {conf.path}"
     )
     assert folder.mode & 0o055 == 0o055 and not folder.mode & 0o022, finding(
-        f"{client_host.name}:{folder.path}", found=f"mode {folder.mode:04o}", expected="0755", remedy=f"chmod 0755 {folder.path}"
+        f"{client_host.name}:{folder.path}",
+        found=f"mode {folder.mode:04o}",
+        expected="0755",
+        remedy=f"chmod 0755 {folder.path}",
     )
 
 
@@ -53,12 +56,17 @@ def test_ceph_conf_names_this_cluster(client_host: HostFacts, facts: Facts) -> N
     conf = _conf(client_host)
     fsid, mon_host = (_option(conf, name) for name in ("fsid", "mon_host"))
     where = f"{client_host.name}:{conf.stat.path}"
-    assert fsid == facts.ceph.fsid, finding(where, found=f"fsid {fsid or 'unset'}", expected=facts.ceph.fsid, remedy="rewrite fsid")
+    assert fsid == facts.ceph.fsid, finding(
+        where, found=f"fsid {fsid or 'unset'}", expected=facts.ceph.fsid, remedy="rewrite fsid"
+    )
     known = {_host_part(address) for monitor in facts.ceph.monitors for address in monitor.addresses}
     known |= {monitor.name for monitor in facts.ceph.monitors}
     found = set(_ADDRESS.findall(mon_host))
     assert found and found <= known, finding(
-        where, found=f"mon_host {mon_host or 'unset'}", expected=f"addresses of {', '.join(sorted(known))}", remedy="rewrite mon_host"
+        where,
+        found=f"mon_host {mon_host or 'unset'}",
+        expected=f"addresses of {', '.join(sorted(known))}",
+        remedy="rewrite mon_host",
     )
 
 
@@ -84,10 +92,14 @@ def test_ceph_conf_parses_and_its_keyrings_exist(client_host: HostFacts) -> None
     """
     conf = _conf(client_host)
     where = f"{client_host.name}:{conf.stat.path}"
-    assert not conf.problems, finding(where, found=conf.problems, expected="a file without faults", remedy="mend these lines")
+    assert not conf.problems, finding(
+        where, found=conf.problems, expected="a file without faults", remedy="mend these lines"
+    )
     named = [e for e in conf.entries if e.key == "keyring" and e.section.startswith("client.") and "$" not in e.value]
     missing = [f"line {e.line}: {e.value}" for e in named if not _exists(client_host, e.value)]
-    assert not missing, finding(where, found=f"absent keyring at {', '.join(missing)}", expected="existing files", remedy="mend the path")
+    assert not missing, finding(
+        where, found=f"absent keyring at {', '.join(missing)}", expected="existing files", remedy="mend the path"
+    )
 
 
 def _exists(host: HostFacts, path: str) -> bool:

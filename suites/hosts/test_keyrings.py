@@ -27,7 +27,10 @@ def test_keyring_is_present(client: Client, client_keyring: Keyring) -> None:
     """
     stat = client_keyring.stat
     assert stat.kind == "file", finding(
-        f"{client.host}:{stat.path}", found=stat.kind, expected="the keyring", remedy=f"ceph auth get client.{client.user}, installed there 0640"
+        f"{client.host}:{stat.path}",
+        found=stat.kind,
+        expected="the keyring",
+        remedy=f"ceph auth get client.{client.user}, installed there 0640",
     )
 
 
@@ -66,7 +69,10 @@ def test_keyring_is_readable_by_the_service(client: Client, client_keyring: Keyr
     if readable is None:
         raise NotMeasured(f"{client.host}:{keyring.stat.path}: opening it as {account} could not be tried")
     assert readable, finding(
-        f"{client.host}:{keyring.stat.path}", found=f"{account} cannot open it", expected="readable", remedy="mend owner, mode, ACL, folder or label"
+        f"{client.host}:{keyring.stat.path}",
+        found=f"{account} cannot open it",
+        expected="readable",
+        remedy="mend owner, mode, ACL, folder or label",
     )
 
 
@@ -79,9 +85,14 @@ def test_keyring_holds_the_clusters_key(client: Client, client_keyring: Keyring,
     keyring = _present(client, client_keyring)
     where, entity = f"{client.host}:{keyring.stat.path}", f"client.{client.user}"
     assert entity in keyring.keys, finding(
-        where, found=f"sections {', '.join(sorted(keyring.keys)) or 'none'} {'; '.join(keyring.problems)}".strip(),
-        expected=f"[{entity}]", remedy=f"write it anew from ceph auth get {entity}"
+        where,
+        found=f"sections {', '.join(sorted(keyring.keys)) or 'none'} {'; '.join(keyring.problems)}".strip(),
+        expected=f"[{entity}]",
+        remedy=f"write it anew from ceph auth get {entity}",
     )
     assert keyring.keys[entity] == auth_of(facts, entity).key, finding(
-        where, found="another key than Ceph has", expected=f"the key of {entity}", remedy=f"write it anew from ceph auth get {entity}"
+        where,
+        found="another key than Ceph has",
+        expected=f"the key of {entity}",
+        remedy=f"write it anew from ceph auth get {entity}",
     )

@@ -30,7 +30,10 @@ def test_services_have_their_ceph_libraries(client_host: HostFacts, cloud: Cloud
     if SHELLS_OUT & set(roles):
         missing += [f"no command {name}" for name in ("ceph", "rbd") if not client_host.commands.get(name)]
     assert not missing, finding(
-        client_host.name, found=missing, expected="rbd, rados and the commands", remedy="install python3-rbd, python3-rados, ceph-common"
+        client_host.name,
+        found=missing,
+        expected="rbd, rados and the commands",
+        remedy="install python3-rbd, python3-rados, ceph-common",
     )
 
 

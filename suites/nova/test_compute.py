@@ -13,7 +13,9 @@ from fixtures.integration import config_of, find_secret
 from fixtures.targets import auth_of, service_of
 from fixtures.units import unit_problem
 
-on_rbd = pytest.mark.applies_if(lambda cloud: cloud.ceph.pools.vms is not None, "the cloud file names no vms pool: no ephemeral disks on RBD")
+on_rbd = pytest.mark.applies_if(
+    lambda cloud: cloud.ceph.pools.vms is not None, "the cloud file names no vms pool: no ephemeral disks on RBD"
+)
 
 
 @pytest.mark.check("nova.compute.up", severity="critical", source="S0 S2")
@@ -25,17 +27,26 @@ def test_compute_service_is_up(hypervisor: HostFacts, facts: Facts) -> None:
     unit = service_of(hypervisor, "nova-compute").unit
     problem = unit_problem(unit)
     assert not problem, finding(
-        f"{hypervisor.name}:{unit.name}", found=problem, expected="active and enabled", remedy=f"systemctl enable --now {unit.name}"
+        f"{hypervisor.name}:{unit.name}",
+        found=problem,
+        expected="active and enabled",
+        remedy=f"systemctl enable --now {unit.name}",
     )
     libvirt = hypervisor.libvirt
     assert not isinstance(libvirt, Unreadable), finding(
-        f"{hypervisor.name}: libvirt", found=libvirt.unreadable, expected="an answer", remedy="systemctl start libvirtd or the virtqemud sockets"
+        f"{hypervisor.name}: libvirt",
+        found=libvirt.unreadable,
+        expected="an answer",
+        remedy="systemctl start libvirtd or the virtqemud sockets",
     )
     services = need(facts.openstack.compute_services, "compute services")
     rows = [row for row in services if row.binary == "nova-compute" and _same_host(row.host, hypervisor.hostname)]
     found = [f"{row.status}, {row.state}" for row in rows] or f"only {', '.join(row.host for row in services)}"
     assert [(row.status, row.state) for row in rows] == [("enabled", "up")], finding(
-        f"compute service {hypervisor.hostname}", found=found, expected="enabled, up", remedy="openstack compute service set --enable; look at its log"
+        f"compute service {hypervisor.hostname}",
+        found=found,
+        expected="enabled, up",
+        remedy="openstack compute service set --enable; look at its log",
     )
 
 
@@ -68,7 +79,9 @@ def _expect(host: HostFacts, option: str, expected: str, default: str) -> None:
     config = config_of(host, "nova-compute")
     found = config.get("libvirt", option, default)
     assert found == expected, finding(
-        f"{host.name}:{config.where('libvirt', option)}", found=f"[libvirt] {option} = {found}", expected=expected,
+        f"{host.name}:{config.where('libvirt', option)}",
+        found=f"[libvirt] {option} = {found}",
+        expected=expected,
         remedy=f"set [libvirt] {option} = {expected}, restart nova-compute",
     )
 
@@ -84,13 +97,17 @@ def test_nova_logs_in_as_its_user_with_its_secret(hypervisor: HostFacts, cloud: 
     config = config_of(hypervisor, "nova-compute")
     uuid = config.get("libvirt", "rbd_secret_uuid", "")
     where = f"{hypervisor.name}:{config.where('libvirt', 'rbd_secret_uuid')}"
-    assert uuid, finding(where, found="rbd_secret_uuid unset", expected="a libvirt secret", remedy="set it, restart nova-compute")
+    assert uuid, finding(
+        where, found="rbd_secret_uuid unset", expected="a libvirt secret", remedy="set it, restart nova-compute"
+    )
     secret = find_secret(hypervisor, uuid)
     held = need(secret.value, f"{hypervisor.name}: secret {uuid}") if secret and secret.value else None
     entity = f"client.{cloud.ceph.users.nova}"
     assert held == auth_of(facts, entity).key, finding(
-        where, found=f"rbd_secret_uuid = {uuid}, {'no such secret' if not secret else 'with another key or none'}",
-        expected=f"a secret with the key of {entity}", remedy="mend rbd_secret_uuid or the secret's value",
+        where,
+        found=f"rbd_secret_uuid = {uuid}, {'no such secret' if not secret else 'with another key or none'}",
+        expected=f"a secret with the key of {entity}",
+        remedy="mend rbd_secret_uuid or the secret's value",
     )
 
 
@@ -103,8 +120,10 @@ def test_network_disks_are_cached_as_writeback(hypervisor: HostFacts) -> None:
     config = config_of(hypervisor, "nova-compute")
     found = config.items("libvirt", "disk_cachemodes")
     assert "network=writeback" in found, finding(
-        f"{hypervisor.name}:{config.where('libvirt', 'disk_cachemodes')}", found=f"disk_cachemodes = {','.join(found) or 'unset'}",
-        expected="network=writeback", remedy="set [libvirt] disk_cachemodes, restart nova-compute, hard-reboot guests",
+        f"{hypervisor.name}:{config.where('libvirt', 'disk_cachemodes')}",
+        found=f"disk_cachemodes = {','.join(found) or 'unset'}",
+        expected="network=writeback",
+        remedy="set [libvirt] disk_cachemodes, restart nova-compute, hard-reboot guests",
     )
 
 
@@ -121,7 +140,9 @@ def test_nothing_is_injected_into_disks(hypervisor: HostFacts) -> None:
         "inject_key": config.boolean("libvirt", "inject_key", False),
         "inject_partition": config.integer("libvirt", "inject_partition", -2),
     }
-    assert found == expected, finding(f"{hypervisor.name}: [libvirt]", found=found, expected=expected, remedy="set them, restart nova-compute")
+    assert found == expected, finding(
+        f"{hypervisor.name}: [libvirt]", found=found, expected=expected, remedy="set them, restart nova-compute"
+    )
 
 
 @pytest.mark.check("nova.config.force_raw", severity="critical", source="S1 ND LP1816686")
@@ -132,6 +153,8 @@ def test_images_are_forced_to_raw(hypervisor: HostFacts) -> None:
     """
     config = config_of(hypervisor, "nova-compute")
     assert config.boolean("DEFAULT", "force_raw_images", True), finding(
-        f"{hypervisor.name}:{config.where('DEFAULT', 'force_raw_images')}", found="force_raw_images = False", expected=True,
+        f"{hypervisor.name}:{config.where('DEFAULT', 'force_raw_images')}",
+        found="force_raw_images = False",
+        expected=True,
         remedy="remove it (true is the default), restart nova-compute",
     )

@@ -39,12 +39,22 @@ def test_secret_is_defined(secret_use: SecretUse, facts: Facts, cloud: Cloud) ->
     secrets = libvirt_of(facts.host(secret_use.host)).secrets
     secret = find_secret(facts.host(secret_use.host), uuid)
     where = f"{secret_use.host}: secret {uuid}"
-    assert secret, finding(where, found=[s.uuid for s in secrets], expected="the secret", remedy="virsh secret-define, secret-set-value --file")
+    assert secret, finding(
+        where,
+        found=[s.uuid for s in secrets],
+        expected="the secret",
+        remedy="virsh secret-define, secret-set-value --file",
+    )
     assert secret.usage_type == "ceph" and not secret.ephemeral, finding(
-        where, found=f"usage {secret.usage_type}, ephemeral {secret.ephemeral}", expected="usage ceph, ephemeral False", remedy="define it anew"
+        where,
+        found=f"usage {secret.usage_type}, ephemeral {secret.ephemeral}",
+        expected="usage ceph, ephemeral False",
+        remedy="define it anew",
     )
     same = [other.uuid for other in secrets if (other.usage_type, other.usage_name) == ("ceph", secret.usage_name)]
-    assert same == [secret.uuid], finding(where, found=f"usage {secret.usage_name!r} of {same}", expected="a name of its own", remedy="rename one")
+    assert same == [secret.uuid], finding(
+        where, found=f"usage {secret.usage_name!r} of {same}", expected="a name of its own", remedy="rename one"
+    )
 
 
 @pytest.mark.check("nova.secret.value", severity="critical", source="S0 S1 S4 LS")
@@ -57,8 +67,10 @@ def test_secret_holds_the_users_key(secret_use: SecretUse, facts: Facts, cloud: 
     entity = f"client.{secret_user(cloud, secret_use.use)}"
     value = None if secret.value is None else need(secret.value, f"{secret_use.host}: secret {secret.uuid}")
     assert value == auth_of(facts, entity).key, finding(
-        f"{secret_use.host}: secret {secret.uuid}", found="no value" if value is None else "another key",
-        expected=f"the key of {entity}", remedy=f"virsh secret-set-value {secret.uuid} --file FILE",
+        f"{secret_use.host}: secret {secret.uuid}",
+        found="no value" if value is None else "another key",
+        expected=f"the key of {entity}",
+        remedy=f"virsh secret-set-value {secret.uuid} --file FILE",
     )
 
 
@@ -73,10 +85,22 @@ def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
         for name, host in by_hypervisor(cloud, facts).items()
     }
     every = {uuid for mapping in maps.values() for uuid in mapping}
-    differing = {uuid: _spread(uuid, maps) for uuid in sorted(every) if len({str(mapping.get(uuid)) for mapping in maps.values()}) > 1}
-    assert not differing, finding("hypervisors", found=differing, expected="the same secrets everywhere", remedy="define the missing, mend the differing")
+    differing = {
+        uuid: _spread(uuid, maps)
+        for uuid in sorted(every)
+        if len({str(mapping.get(uuid)) for mapping in maps.values()}) > 1
+    }
+    assert not differing, finding(
+        "hypervisors",
+        found=differing,
+        expected="the same secrets everywhere",
+        remedy="define the missing, mend the differing",
+    )
     assert DOCUMENTATION_EXAMPLE not in every or cloud.policy.kind == "lab", finding(
-        "hypervisors", found=f"the documentation's example uuid {DOCUMENTATION_EXAMPLE}", expected="one of your own", remedy="uuidgen; define it anew"
+        "hypervisors",
+        found=f"the documentation's example uuid {DOCUMENTATION_EXAMPLE}",
+        expected="one of your own",
+        remedy="uuidgen; define it anew",
     )
 
 
@@ -94,7 +118,12 @@ def test_secret_survives_a_restart(secret_use: SecretUse, facts: Facts, cloud: C
     secret = _defined(secret_use, facts, cloud)
     for file in (secret.definition, secret.value_file):
         where = f"{secret_use.host}:{file.path}"
-        assert file.kind == "file", finding(where, found=file.kind, expected="a file", remedy="define it with ephemeral='no' and set its value")
+        assert file.kind == "file", finding(
+            where, found=file.kind, expected="a file", remedy="define it with ephemeral='no' and set its value"
+        )
         assert (file.owner, file.mode) == ("root", 0o600), finding(
-            where, found=f"{file.owner} {file.mode:04o}", expected="root 0600", remedy=f"chown root {file.path}; chmod 0600 {file.path}"
+            where,
+            found=f"{file.owner} {file.mode:04o}",
+            expected="root 0600",
+            remedy=f"chown root {file.path}; chmod 0600 {file.path}",
         )

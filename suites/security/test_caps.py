@@ -14,7 +14,9 @@ from fixtures.targets import CephxUser
 
 
 @pytest.mark.check("sec.caps.least_privilege", severity="critical", source="UM")
-def test_user_has_no_more_rights_than_it_needs(auth: AuthEntity, cephx_user: CephxUser, facts: Facts, cloud: Cloud) -> None:
+def test_user_has_no_more_rights_than_it_needs(
+    auth: AuthEntity, cephx_user: CephxUser, facts: Facts, cloud: Cloud
+) -> None:
     """No user has `allow *`, rights in every pool, the right to change the cluster, or rights in a foreign pool.
 
     Why: a hypervisor holds these keys; who breaks out of a guest has what they allow.
@@ -26,7 +28,9 @@ def test_user_has_no_more_rights_than_it_needs(auth: AuthEntity, cephx_user: Cep
     problems += ["may change the cluster"] if caps.mon.can_change_cluster else []
     problems += [f"mds {caps.mds}"] if caps.mds else []
     problems += [f"rights in pool {pool}" for pool in _foreign(caps, cephx_user, facts, cloud)]
-    assert not problems, finding(auth.entity, found=problems, expected="only what its services need", remedy=how_to_write(auth))
+    assert not problems, finding(
+        auth.entity, found=problems, expected="only what its services need", remedy=how_to_write(auth)
+    )
 
 
 def _foreign(caps: Caps, user: CephxUser, facts: Facts, cloud: Cloud) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import PROFILES, LabUnderTest, cannot_host
+from tests.lab.harness import GIVEN, PROFILES, LabUnderTest, cannot_host
 
 HERE = Path(__file__).parent
 
@@ -49,10 +49,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session", params=PROFILES)
 def lab(request: pytest.FixtureRequest) -> Iterator[LabUnderTest]:
-    """A freshly provisioned lab of a profile; gone afterwards, unless OSC_TEST_KEEP is set."""
+    """A freshly provisioned lab of a profile; gone afterwards, unless OSC_TEST_KEEP is set.
+
+    OSC_TEST_LAB names the state folder of a lab that is up, to be used instead.
+    """
     under_test = LabUnderTest(request.param)
-    under_test.word("up", "--profile", under_test.profile, "--subnet", under_test.subnet)
+    if not GIVEN:
+        under_test.word("up", "--profile", under_test.profile, "--subnet", under_test.subnet)
     under_test.mend_all()
     yield under_test
-    if not os.environ.get("OSC_TEST_KEEP"):
+    if not GIVEN and not os.environ.get("OSC_TEST_KEEP"):
         under_test.word("down", "--purge")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import sys
@@ -31,7 +32,11 @@ def test_the_healthy_lab_is_green(whole: SuiteRun) -> None:
 
 
 def test_every_check_of_the_catalogue_page_ran(whole: SuiteRun) -> None:
-    documented = {line.removeprefix("### ") for line in (PROJECT / "docs/catalogue.md").read_text().splitlines() if line.startswith("### ")}
+    documented = {
+        line.removeprefix("### ")
+        for line in (PROJECT / "docs/catalogue.md").read_text().splitlines()
+        if line.startswith("### ")
+    }
     assert whole.ids("passed") == documented
 
 
@@ -42,8 +47,8 @@ def test_journeys_measured_what_they_judge(whole: SuiteRun) -> None:
 
 
 def _cephx_keys(lab: LabUnderTest) -> set[str]:
-    script = "ceph auth ls -f json | python3 -c 'import json,sys; print(*[e[\"key\"] for e in json.load(sys.stdin)[\"auth_dump\"]])'"
-    return set(lab.machine("storage").run(script).stdout.split())
+    dump = json.loads(lab.machine("storage").run("ceph auth ls -f json").stdout)
+    return {entity["key"] for entity in dump["auth_dump"]}
 
 
 def test_no_secret_is_in_any_output(lab: LabUnderTest, whole: SuiteRun) -> None:
@@ -51,7 +56,9 @@ def test_no_secret_is_in_any_output(lab: LabUnderTest, whole: SuiteRun) -> None:
     secrets = {value for name, value in lab.secrets().items() if not name.endswith(public)} | _cephx_keys(lab)
     assert len(secrets) > 10
     secrets |= {base64.b64encode(secret.encode()).decode() for secret in secrets}
-    texts = {"terminal": whole.output} | {str(path): path.read_text() for path in whole.folder.rglob("*") if path.is_file()}
+    texts = {"terminal": whole.output} | {
+        str(path): path.read_text() for path in whole.folder.rglob("*") if path.is_file()
+    }
     assert any("out.xml" in name for name in texts)
     leaks = [name for name, text in texts.items() for secret in secrets if secret in text]
     assert leaks == []
@@ -110,7 +117,9 @@ def _start_times(lab: LabUnderTest) -> list[str]:
 
 def test_reset_takes_back_what_was_done(lab: LabUnderTest) -> None:
     lab.machine("controller").run("rm -r /etc/cinder; systemctl disable --now mariadb")
-    lab.machine("storage").run("ceph osd pool application disable $(ceph osd pool ls | tail -1) rbd --yes-i-really-mean-it")
+    lab.machine("storage").run(
+        "ceph osd pool application disable $(ceph osd pool ls | tail -1) rbd --yes-i-really-mean-it"
+    )
     start = time.monotonic()
     lab.word("reset")
     print(f"reset took {time.monotonic() - start:.0f} s", file=sys.stderr)

@@ -79,7 +79,8 @@ def test_a_minimal_file_is_enough(tmp_path: Path) -> None:
 def test_a_typo_names_line_and_nearest_key(tmp_path: Path) -> None:
     assert _errors(tmp_path, MINIMAL.replace("images: i", "imagse: i")).splitlines() == [
         "cloud.yaml:5: ceph.pools.images: is missing and has no default",
-        "cloud.yaml:5: ceph.pools.imagse: unknown key; did you mean 'images'? allowed here: backups, images, vms, volumes",
+        "cloud.yaml:5: ceph.pools.imagse: unknown key; did you mean 'images'? "
+        "allowed here: backups, images, vms, volumes",
     ]
 
 

@@ -25,7 +25,7 @@ pytest_plugins = ("fixtures.targets", "fixtures.plugin", "reports.plugin")
 fixtures.observe.run.observe = lambda cloud, salt, progress: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
 """
 
-CHECKS = '''
+CHECKS = """
 import pytest
 from fixtures.checks import finding
 from fixtures.facts.base import NotMeasured
@@ -38,7 +38,7 @@ def test_fails(pool):
     assert pool.name != "volumes", finding(f"pool {pool.name}", found={"b", "a"}, expected=None, remedy="do it")
 
 @pytest.mark.check("a.waived", severity="major", source="x")
-def test_waived(hypervisor): assert hypervisor.name == "nowhere", finding(hypervisor.name, found=1, expected=2, remedy="r")
+def test_waived(hypervisor): assert not hypervisor, finding(hypervisor.name, found=1, expected=2, remedy="r")
 
 @pytest.mark.check("a.expired", severity="major", source="x")
 def test_expired(): assert not "still", finding("w", found=1, expected=2, remedy="r")
@@ -58,7 +58,7 @@ def test_gated(): raise AssertionError
 def test_measured(measure): measure("clone", 1.5, "s")
 
 def test_ordinary(): pass
-'''
+"""
 
 WAIVERS = """
 waivers:
@@ -77,7 +77,18 @@ def inner(tmp_path: Path) -> Path:
 
 
 def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "--cloud", "cloud.yaml", "--reports", "runs", "--junitxml", "out.xml", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--cloud",
+        "cloud.yaml",
+        "--reports",
+        "runs",
+        "--junitxml",
+        "out.xml",
+        *options,
+    ]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
@@ -179,7 +190,9 @@ def test_without_a_cloud_one_line_says_what_to_do() -> None:
     done = _asked()
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     lines = done.stderr.strip().splitlines()
-    assert lines == ["ERROR: say which cloud to judge: pytest --cloud FILE (try clouds/lab.yaml; clouds/example.yaml explains)"]
+    assert lines == [
+        "ERROR: say which cloud to judge: pytest --cloud FILE (try clouds/lab.yaml; clouds/example.yaml explains)"
+    ]
 
 
 def test_a_bad_cloud_file_is_a_usage_error(tmp_path: Path) -> None:
@@ -194,5 +207,3 @@ def test_collecting_touches_no_cloud() -> None:
     done = _asked("--cloud", "clouds/example.yaml", "--collect-only", "-q")
     assert done.returncode == pytest.ExitCode.OK
     assert "[nova.secret.value:cmp1/volumes]" in done.stdout
-
-
