@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.facts.host import HostFacts
@@ -151,6 +151,7 @@ def test_a_name_used_as_password_stays_a_name() -> None:
     assert redactor.everything(["compute1", "cinder"]) == ["compute1", "cinder"]
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=60))
 def test_redaction_never_fails_and_settles(text: str) -> None:
     redactor = collector.Redactor(SALT)
@@ -158,6 +159,7 @@ def test_redaction_never_fails_and_settles(text: str) -> None:
     assert redactor.text(once) == once
 
 
+@settings(deadline=None)
 @given(
     user=st.text("abc%20", max_size=5),
     password=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12),
@@ -170,9 +172,12 @@ def test_no_password_of_a_url_shows(user: str, password: str, host: str, tail: s
     assert "Qq" not in told
 
 
-THINGS = st.recursive(st.text(max_size=10), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner))
+THINGS = st.recursive(
+    st.text(max_size=10), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=5), inner), max_leaves=5
+)
 
 
+@settings(deadline=None)
 @given(THINGS)
 def test_the_net_keeps_the_shape(thing: object) -> None:
     assert type(collector.Redactor(SALT).everything(thing)) is type(thing)
@@ -218,6 +223,7 @@ def test_ceph_conf_problems_are_told_with_their_line(text: str, problem: str) ->
     assert any(found.startswith(problem) for found in collector.parse_ceph(text)[1])
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("[]=#;\"'\\ \t\nab$é"), max_size=80))
 def test_ceph_conf_reader_never_fails(text: str) -> None:
     entries, problems = collector.parse_ceph(text)
@@ -247,6 +253,7 @@ def test_keyring_problems_hold_no_key(text: str, problem: str) -> None:
     assert KEY[:10] not in " ".join(problems)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_a_hostile_keyring_is_a_problem_not_a_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("k") / "keyring"
@@ -553,6 +560,14 @@ def test_the_whole_answer_is_typed(tree: Tree) -> None:
     assert facts["files"][str(tree.root)]["kind"] == "dir"
 
 
+def test_a_private_secret_is_read_from_its_file_or_not_at_all(tmp_path: Path) -> None:
+    libvirt = collector.Libvirt({"secret_dir": str(tmp_path)}, collector.Tools("", 1), collector.Redactor(SALT))
+    (tmp_path / "u.base64").write_text(KEY)
+    assert libvirt._kept("u", ephemeral=False) == digest(KEY)
+    assert libvirt._kept("none", ephemeral=False) is None
+    assert "memory only" in libvirt._kept("u", ephemeral=True)["unreadable"]
+
+
 def test_a_key_has_one_digest_wherever_it_stands(tree: Tree) -> None:
     key = tree.key()
     tree.write("ceph/ceph.client.glance.keyring", f"[client.glance]\nkey = {key}\n")
@@ -574,3 +589,23 @@ def test_a_hanging_tool_costs_its_fact_only(tree: Tree) -> None:
     facts = json.loads(decode("h", "n", ran.stdout, 0, "").model_dump_json())
     assert facts["libvirt"]["unreadable"] == "virsh: no answer within 1 s"
     assert facts["services"]["nova-compute"]["unit"]["active"] == "failed"
+
+
+def test_cephs_log_is_told_once_without_noise() -> None:
+    log = (
+        "2026-11-21T06:07:12.782+0000 7fbf19ab86c0 -1 auth: unable to find a keyring on /k: (2) No such file\n"
+        "2026-11-21T06:07:12.783+0000 7fbf19ab86c0 -1 AuthRegistry(0x36e784a8) no keyring found\n"
+        "2026-11-21T06:07:12.784+0000 7fbf25462040 -1 AuthRegistry(0x7ffc1ea89950) no keyring found\n"
+    )
+    assert collector.log_messages(log) == [
+        "auth: unable to find a keyring on /k: (2) No such file",
+        "AuthRegistry no keyring found",
+    ]
+
+
+def test_without_rights_a_login_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    wanted = {"user": "x", "account": "root"}
+    login = collector.LoginTry(wanted, sys.executable, "/c", collector.Tools(os.environ["PATH"], 1))
+    with pytest.raises(collector.NoRights, match="needs root to act as root"):
+        login.read()

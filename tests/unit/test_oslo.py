@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.facts.host import ConfigEntry
@@ -27,7 +27,7 @@ def config(*files: str, environment: Mapping[str, str] | None = None) -> OsloCon
     return OsloConfig([*entries, *(ConfigEntry(**entry) for entry in from_environment)])
 
 
-def theirs(tmp_path: Path, files: list[str], options: list[tuple[str, str]], multi: bool = False) -> Any:  # noqa: ANN401
+def theirs(tmp_path: Path, files: list[str], options: list[tuple[str, str]], multi: bool = False) -> Any:
     """Read the same texts by oslo.config itself."""
     paths = []
     for number, text in enumerate(files):
@@ -170,16 +170,19 @@ def a_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("oslo") / "any.conf"
 
 
+@settings(deadline=None)
 @given(text=TEXTS)
 def test_files_are_read_as_oslo_config_reads_them(a_file: Path, text: str) -> None:
     assert parsed_by_us(text) == parsed_by_oslo(a_file, text)
 
 
+@settings(deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_is_read_as_oslo_config_reads_it(a_file: Path, text: str) -> None:
     assert parsed_by_us(text) == parsed_by_oslo(a_file, text)
 
 
+@settings(deadline=None, max_examples=30)
 @given(files=st.lists(TEXTS.filter(lambda text: parsed_by_us(text) is not None), min_size=1, max_size=3))
 def test_values_are_those_of_oslo_config(tmp_path_factory: pytest.TempPathFactory, files: list[str]) -> None:
     options = [(section, key) for section in ("DEFAULT", "rbd", "g") for key in ("a", "b", "host")]
@@ -198,6 +201,7 @@ def test_values_are_those_of_oslo_config(tmp_path_factory: pytest.TempPathFactor
             assert list(conf.get_all(section, key)) == many or "$" in "".join(conf.get_all(section, key))
 
 
+@settings(deadline=None)
 @given(value=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_interpolation_never_fails(value: str) -> None:
     entry = ConfigEntry(file="/f", line=1, section="a", key="x", value=value)
@@ -207,6 +211,7 @@ def test_interpolation_never_fails(value: str) -> None:
 PLAIN = st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="$\\")
 
 
+@settings(deadline=None)
 @given(value=st.text(PLAIN, min_size=1))
 def test_a_written_value_comes_back(value: str) -> None:
     quoted = f'"{value}"'

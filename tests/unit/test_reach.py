@@ -14,7 +14,7 @@ from fixtures.facts.base import NotMeasured
 from fixtures.reach import CommandFailed, Hosts, Unreachable
 
 
-def cloud(hosts: dict[str, dict[str, Any]], **reach: Any) -> Cloud:  # noqa: ANN401
+def cloud(hosts: dict[str, dict[str, Any]], **reach: Any) -> Cloud:
     return Cloud.model_validate(
         {
             "name": "test",
