@@ -68,6 +68,7 @@ class Run(_Part):
     ceph_versions: dict[str, int] = Field({}, description="Version string of running daemons to their number")
     packages: dict[str, str] = Field({}, description="Installed packages of interest to the versions found")
     unreached: dict[str, str] = Field({}, description="Hosts that could not be observed, and why")
+    not_collected: tuple[str, ...] = Field((), description="Files of checks that could not be read at all")
     expired_waivers: tuple[dict[str, Any], ...] = ()
     counts: dict[Outcome, int]
     collected: int = Field(description="Checks and targets that were selected; more than entries if interrupted")

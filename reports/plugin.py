@@ -53,7 +53,7 @@ class Gatherer:
         self._clock = time.monotonic()
         self._phases: dict[str, list[pytest.TestReport]] = {}
         self._collected = 0
-        self._run: dict[str, Any] = {}
+        self._not_collected: dict[str, None] = {}
         self._report: Report | None = None
         self._path: Path | None = None
 
@@ -65,6 +65,11 @@ class Gatherer:
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Count what was selected, as a worker tells it."""
         self._collected = len(ids)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a file of checks that cannot be read: its checks are nobody's green."""
+        if report.failed:
+            self._not_collected[report.nodeid] = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a phase of a check."""
@@ -98,6 +103,7 @@ class Gatherer:
             python_version=platform.python_version(),
             counts=dict(counts),
             collected=self._collected,
+            not_collected=tuple(self._not_collected),
         )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

@@ -74,6 +74,7 @@ def verdict(report: Report) -> str:
     unfinished = report.run.collected - len(report.entries)
     parts = [f"{failed} failed"] * bool(failed) + [f"{blind} not measured"] * bool(blind)
     parts += [f"{unfinished} not run"] * (unfinished > 0)
+    parts += [f"{len(report.run.not_collected)} files not collected"] * bool(report.run.not_collected)
     if parts:
         return f"{report.run.cloud}: NOT PROVEN SOUND: {', '.join(parts)} of {report.run.collected}"
     return (

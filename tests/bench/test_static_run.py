@@ -16,12 +16,16 @@ import pytest
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.observe.host import observe_hosts
 from fixtures.reach import Hosts
-from fixtures.targets import clients, secret_uses
+from fixtures.roles import role_on
+from fixtures.targets import Client, clients, secret_uses
 
 PROJECT = Path(__file__).parents[2]
 STATE = Path(os.environ.get("OSC_LAB_STATE", "/var/lib/ceph-osc-lab/default"))
-SERVICES = {"glance-api": 8, "cinder-volume": 7, "cinder-backup": 3, "nova-compute": 9}
-"""Options and unit states that the static checks judge, by role of a host."""
+Command = tuple[str, str, tuple[str, ...]]
+"""Host, command, arguments."""
+
+OPTIONS = {"glance-api": 8, "cinder-volume": 7, "cinder-backup": 2, "nova-compute": 12}
+"""How many checks judge an option, by the role whose configuration it stands in."""
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +35,38 @@ def cloud() -> Cloud:
     return load_cloud(PROJECT / "clouds/lab.yaml")
 
 
-def _one_command_each(cloud: Cloud) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """The host-side assertions of the static checks as (host, command, arguments)."""
+def _one_command_each(cloud: Cloud) -> Iterator[Command]:
+    """What each host-side assertion of the static checks would run by itself."""
     for client in clients(cloud):
-        path = cloud.ceph.keyring(client.user)
-        yield client.host, "test -f %s", (path,)
-        yield client.host, "stat -c %%U:%%G:%%a %s", (path,)
-        yield client.host, "head -c0 %s", (path,)
-        yield client.host, "sha256sum %s", (path,)
-        yield client.host, "ceph --version", ()
-    for role, options in SERVICES.items():
+        yield from _of_client(cloud, client)
+    for role, options in OPTIONS.items():
+        config = f"/etc/{role.split('-')[0]}/{'glance-api' if role == 'glance-api' else role.split('-')[0]}.conf"
         for host in cloud.hosts_with(role):  # type: ignore[arg-type]
-            yield from ((host, "cat %s", ("/etc/hostname",)) for _ in range(options))
-            yield host, "systemctl is-active ssh", ()
-            yield host, "stat -c %%U:%%G:%%a %s", (cloud.ceph.conf,)
-            yield host, "cat %s", (cloud.ceph.conf,)
+            yield from ((host, "cat %s", (config,)) for _ in range(options))
+            yield host, "systemctl show -p ActiveState,UnitFileState %s", (role,)
+            yield host, "python3 -c %s", ("import rados, rbd",)
+            yield from ((host, "cat %s", (cloud.ceph.conf,)) for _ in range(3))
     for use in secret_uses(cloud):
         yield from ((use.host, "virsh -q secret-list", ()) for _ in range(3))
+        yield use.host, "ls -l /etc/libvirt/secrets", ()
+    for host in cloud.hosts_with("nova-compute"):
+        yield host, "qemu-img --help", ()
+        yield host, "ss -ltn", ()
+        yield from ((host, "virsh -q -c qemu+tls://%s/system hostname", (p,)) for p in _peers(cloud, host))
+
+
+def _peers(cloud: Cloud, host: str) -> list[str]:
+    return [peer for peer in cloud.hosts_with("nova-compute") if peer != host]
+
+
+def _of_client(cloud: Cloud, client: Client) -> Iterator[Command]:
+    path, account = cloud.ceph.keyring(client.user), role_on(cloud, client.host, client.role).account
+    yield client.host, "test -f %s", (path,)
+    yield client.host, "stat -c %%U:%%G:%%a %s", (path,)
+    yield client.host, "runuser -u %s -- head -c0 %s", (account, path)
+    yield client.host, "sha256sum %s", (path,)
+    for asked in ("-s", "mon dump", "df"):
+        yield client.host, f"runuser -u %s -- ceph --id %s {asked}", (account, client.user)
 
 
 def _timed_commands(cloud: Cloud, hosts: Hosts) -> tuple[int, float]:

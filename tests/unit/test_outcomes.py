@@ -207,3 +207,11 @@ def test_collecting_touches_no_cloud() -> None:
     done = _asked("--cloud", "clouds/example.yaml", "--collect-only", "-q")
     assert done.returncode == pytest.ExitCode.OK
     assert "[nova.secret.value:cmp1/volumes]" in done.stdout
+
+
+def test_a_file_that_cannot_be_read_is_never_sound(inner: Path) -> None:
+    (inner / "test_inner.py").write_text(CHECKS.split("@pytest.mark.check")[0] + "def test_x(): pass\n")
+    (inner / "test_other.py").write_text("import nothing_of_that_name\n")
+    done = _run(inner, "--continue-on-collection-errors")
+    assert "NOT PROVEN SOUND: 1 files not collected" in done.stdout
+    assert _report(inner).run.not_collected == ("test_other.py",)
