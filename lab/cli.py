@@ -146,9 +146,9 @@ def _mend(options: argparse.Namespace, state: State) -> int:
     lab = _existing(state)
     names = [options.name] if options.name else list(reversed(faults.broken(state)))
     with state.locked("mend"):
-        for name in names:
-            faults.mend_fault(state, lab.plan, _known_fault(name))
-            print(f"mended: {name}")
+        faults.mend_faults(state, lab.plan, *(_known_fault(name) for name in names))
+    for name in names:
+        print(f"mended: {name}")
     if not names:
         print("nothing is broken: nothing to do")
     return 0

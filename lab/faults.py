@@ -141,15 +141,14 @@ def break_fault(state: State, plan: Plan, fault: Fault) -> None:
     _wait(plan, fault.settle)
 
 
-def mend_fault(state: State, plan: Plan, fault: Fault) -> None:
-    """Mend it, wait until all is well again, and forget it."""
-    for step in reversed(fault.breaks):
-        for machine in targets(plan, step.on) if step.kept else ():
-            _edit(machine, fault, {"put_back": True})
-    for step in fault.mend:
-        _carry_out(plan, fault, step)
-    _wait(plan, fault.healed)
-    _remember(state, [name for name in broken(state) if name != fault.name])
+def mend_faults(state: State, plan: Plan, *which: Fault) -> None:
+    """Mend them in this order, wait until all is well again, and forget them."""
+    for fault in which:
+        _take_back(plan, fault)
+    # Only now: what one fault waits for, another may have broken.
+    for fault in which:
+        _wait(plan, fault.healed)
+        _remember(state, [name for name in broken(state) if name != fault.name])
 
 
 def check(plan: Plan, fault: Fault) -> None:
@@ -160,6 +159,14 @@ def check(plan: Plan, fault: Fault) -> None:
         render(plan, step.run)
         if isinstance(step, Step):
             _request(plan, step)
+
+
+def _take_back(plan: Plan, fault: Fault) -> None:
+    for step in reversed(fault.breaks):
+        for machine in targets(plan, step.on) if step.kept else ():
+            _edit(machine, fault, {"put_back": True})
+    for step in fault.mend:
+        _carry_out(plan, fault, step)
 
 
 def _carry_out(plan: Plan, fault: Fault, step: Step) -> None:

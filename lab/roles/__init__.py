@@ -6,6 +6,7 @@ from lab.roles import (
     ceph_client,
     cloud,
     compute,
+    guest,
     hypervisor,
     identity,
     image,
@@ -17,6 +18,6 @@ from lab.roles import (
 from lab.roles.role import Role as Role
 
 _MODULES = (ceph, ceph_client, pki, backing, identity, image, placement, volume, compute,
-            hypervisor, network, cloud)
+            hypervisor, network, cloud, guest)
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

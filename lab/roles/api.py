@@ -50,6 +50,10 @@ class Api:
         """Set a resource."""
         return self.call("PUT", service, path, body)
 
+    def upload(self, service: str, path: str, content: bytes) -> None:
+        """Send a resource's content."""
+        self.call("PUT", service, path, content)
+
     def call(self, method: str, service: str, path: str, body: object | None = None, *,
              version: str = "") -> Answer:
         """One request to a service of the catalog."""
@@ -87,10 +91,16 @@ def _password_login(user: str, password: str, project: str) -> dict[str, Any]:
                      "scope": {"project": {"name": project, "domain": domain}}}}
 
 
+def _encoded(body: object | None) -> tuple[str, bytes | None]:
+    if isinstance(body, bytes):
+        return "application/octet-stream", body
+    return "application/json", None if body is None else json.dumps(body).encode()
+
+
 def _request(method: str, url: str, body: object | None,
              headers: dict[str, str]) -> tuple[Answer, http.client.HTTPMessage]:
-    data = None if body is None else json.dumps(body).encode()
-    sent = {"Content-Type": "application/json", "Accept": "application/json", **headers}
+    kind, data = _encoded(body)
+    sent = {"Content-Type": kind, "Accept": "application/json", **headers}
     request = urllib.request.Request(url, data, sent, method=method)
     try:
         with _OPENER.open(request, timeout=_TIMEOUT) as answer:

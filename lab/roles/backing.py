@@ -82,7 +82,8 @@ def _messaging(machine: Machine, plan: Plan) -> None:
     machine.run("grep -q sbwt /etc/rabbitmq/rabbitmq-env.conf || printf '%s\\n' "
                 "'SERVER_ADDITIONAL_ERL_ARGS=\"+sbwt none +sbwtdcpu none +sbwtdio none\"'"
                 " >> /etc/rabbitmq/rabbitmq-env.conf")
-    units.patient(machine, "rabbitmq-server")
+    # Its own way to stop starts a second Erlang to tell the first; a signal does the same.
+    units.patient(machine, "rabbitmq-server", more={"Service": {"ExecStop": ""}})
     units.start(machine, "rabbitmq-server")
 
 

@@ -2,14 +2,17 @@
 
 import json
 import shlex
+from typing import Any
 
 from lab.machine import Machine
 from lab.plan import Plan
 from lab.roles import access, ini, units
-from lab.roles.role import Role, machine_with, option, poll, table
+from lab.roles.role import Role, Task, machine_with, option, poll, table
 
 OSDS = 3
 MANAGERS = ("a", "b")
+_OSD_UNITS = tuple(f"ceph-osd@{number}" for number in range(OSDS))
+_MGR_UNITS = tuple(f"ceph-mgr@{name}" for name in MANAGERS)
 _OSD_BYTES = 20 << 30
 _CEPHX: ini.Section = {
     f"auth_{what}_required": "cephx" for what in ("cluster", "service", "client")
@@ -93,9 +96,9 @@ def _mon(machine: Machine, plan: Plan) -> None:
     machine.run(_MAKE_MON.format(fsid=plan.secrets.get("fsid-uuid"), address=machine.address))
     units.patient(machine, "ceph-mon@a")
     units.start(machine, "ceph.target", "ceph-mon.target", "ceph-mon@a")
-    _mon_ready(machine, plan)
+    machine.wait("the monitor is in quorum", "ceph --connect-timeout 5 mon stat", timeout=120)
     machine.run("ceph config assimilate-conf -i - >/dev/null", stdin=ini.render(_STORED))
-    machine.run("ceph mon enable-msgr2; ceph config set global osd_pool_default_pg_autoscale_mode on")
+    machine.run("ceph mon enable-msgr2; ceph osd set-require-min-compat-client mimic 2>&1")
     _hand_out_admin(machine, plan)
 
 
@@ -105,10 +108,6 @@ def _hand_out_admin(machine: Machine, plan: Plan) -> None:
     config = client_config(plan)
     where: ini.Config = {"client": {"keyring": str(plan.access / "ceph.client.admin.keyring")}}
     access.hand_out(plan, "ceph.conf", ini.render(ini.merge(config, where)))
-
-
-def _mon_ready(machine: Machine, plan: Plan) -> None:
-    machine.wait("the monitor is in quorum", "ceph --connect-timeout 5 mon stat", timeout=120)
 
 
 _MAKE_MGR = """
@@ -121,17 +120,8 @@ chown -R ceph:ceph $dir; chmod 600 $dir/keyring
 def _mgr(machine: Machine, plan: Plan) -> None:
     for name in MANAGERS:
         machine.run(_MAKE_MGR.format(id=name))
-    daemons = [f"ceph-mgr@{name}" for name in MANAGERS]
-    units.patient(machine, *daemons, more={"Unit": {"After": "ceph-mon.target"}})
-    units.start(machine, "ceph-mgr.target", *daemons)
-
-
-def _mgr_ready(machine: Machine, plan: Plan) -> None:
-    def look() -> bool:
-        dump = json.loads(machine.run("ceph --connect-timeout 5 mgr dump -f json").stdout)
-        return bool(dump["available"]) and len(dump["standbys"]) == len(MANAGERS) - 1
-
-    poll("the managers are up, one active", look, timeout=180)
+    units.patient(machine, *_MGR_UNITS, more={"Unit": {"After": "ceph-mon.target"}})
+    units.start(machine, "ceph-mgr.target", *_MGR_UNITS)
 
 
 _MAKE_OSDS = """
@@ -151,21 +141,12 @@ for pid in "${pids[@]}"; do wait "$pid"; done
 
 def _osd(machine: Machine, plan: Plan) -> None:
     machine.run(_MAKE_OSDS.replace("COUNT", str(OSDS)))
-    daemons = [f"ceph-osd@{number}" for number in range(OSDS)]
-    units.patient(machine, *daemons, more={"Unit": {"After": "ceph-mon.target"}})
-    units.start(machine, "ceph-osd.target", *daemons)
-
-
-def _osd_ready(machine: Machine, plan: Plan) -> None:
-    def look() -> bool:
-        stat = json.loads(machine.run("ceph --connect-timeout 5 osd stat -f json").stdout)
-        return bool(stat["num_up_osds"] == stat["num_in_osds"] == OSDS)
-
-    poll("every OSD is up and in", look, timeout=180)
+    units.patient(machine, *_OSD_UNITS, more={"Unit": {"After": "ceph-mon.target"}})
+    units.start(machine, "ceph-osd.target", *_OSD_UNITS)
 
 
 def _pools(machine: Machine, plan: Plan) -> None:
-    _osd_ready(machine, plan)
+    poll("every OSD is up and in", lambda: _all_up(_status(machine)), timeout=180)
     pools = plan.profile.pools.values()
     machine.run("\n".join(f"ceph osd pool create {name} 32 32 --autoscale-mode=on" for name in pools))
     machine.run("\n".join(f"rbd pool init {name}" for name in pools))
@@ -175,28 +156,47 @@ def _pools(machine: Machine, plan: Plan) -> None:
 
 
 def _pools_ready(machine: Machine, plan: Plan) -> None:
-    poll("Ceph is healthy, its placement groups active and clean",
-         lambda: _healthy(json.loads(machine.run("ceph --connect-timeout 5 -s -f json").stdout)),
-         timeout=240)
+    def look() -> bool:
+        status = _status(machine)
+        return _all_up(status) and _managed(status) and _clean(status) and (
+            status["health"]["status"] == "HEALTH_OK")
+
+    poll("Ceph is healthy, all its daemons up, its placement groups clean", look, timeout=240)
 
 
-def _healthy(status: dict[str, dict[str, object]]) -> bool:
-    states = status["pgmap"]["pgs_by_state"]
-    clean = isinstance(states, list) and bool(states) and all(
-        str(state["state_name"]).startswith("active+clean") for state in states
-    )
-    return clean and status["health"]["status"] == "HEALTH_OK"
+def _status(machine: Machine) -> dict[str, dict[str, Any]]:
+    text = machine.run("ceph --connect-timeout 5 status -f json").stdout
+    parsed: dict[str, dict[str, Any]] = json.loads(text)
+    return parsed
 
 
-_DAEMONS = ("ceph-common",)
+def _all_up(status: dict[str, dict[str, Any]]) -> bool:
+    osds = status["osdmap"]
+    return bool(osds["num_up_osds"] == osds["num_in_osds"] == OSDS)
+
+
+def _managed(status: dict[str, dict[str, Any]]) -> bool:
+    managers = status["mgrmap"]
+    return bool(managers["available"]) and managers["num_standbys"] == len(MANAGERS) - 1
+
+
+def _clean(status: dict[str, dict[str, Any]]) -> bool:
+    states = status["pgmap"].get("pgs_by_state", [])
+    return bool(states) and all(s["state_name"].startswith("active+clean") for s in states)
+
+
+def _running(*names: str) -> Task:
+    # Whether they work is one question to the cluster as a whole: the role ceph-pools asks it.
+    return lambda machine, plan: units.active(machine, *names)
+
+
 ROLES = (
-    Role("ceph-mon", ("ceph-mon", *_DAEMONS), ("ceph.target", "ceph-mon.target", "ceph-mon@a"),
-         _mon, ready=_mon_ready),
-    Role("ceph-mgr", ("ceph-mgr", *_DAEMONS),
-         ("ceph-mgr.target", *(f"ceph-mgr@{name}" for name in MANAGERS)),
-         _mgr, after=("ceph-mon",), ready=_mgr_ready),
-    Role("ceph-osd", ("ceph-osd", *_DAEMONS),
-         ("ceph-osd.target", *(f"ceph-osd@{number}" for number in range(OSDS))),
-         _osd, after=("ceph-mon",), ready=_osd_ready),
-    Role("ceph-pools", _DAEMONS, (), _pools, after=("ceph-mgr", "ceph-osd"), ready=_pools_ready),
+    Role("ceph-mon", ("ceph-mon", "ceph-common"),
+         ("ceph.target", "ceph-mon.target", "ceph-mon@a"), _mon, ready=_running("ceph-mon@a")),
+    Role("ceph-mgr", ("ceph-mgr", "ceph-common"), ("ceph-mgr.target", *_MGR_UNITS),
+         _mgr, after=("ceph-mon",), ready=_running(*_MGR_UNITS)),
+    Role("ceph-osd", ("ceph-osd", "ceph-common"), ("ceph-osd.target", *_OSD_UNITS),
+         _osd, after=("ceph-mon",), ready=_running(*_OSD_UNITS)),
+    Role("ceph-pools", ("ceph-common",), (), _pools, after=("ceph-mgr", "ceph-osd"),
+         ready=_pools_ready),
 )

@@ -15,6 +15,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
     api = identity.admin(plan)
     _answers(api, "compute", "/flavors")
     _answers(api, "network", "/v2.0/networks")
+    _answers(api, "image", "/v2/images")
     _answers(api, "volumev3", "/types")
     api.post("compute", "/flavors", {"flavor": FLAVOR})
     _network(api)
@@ -46,5 +47,5 @@ def _volume_type(api: Api, plan: Plan) -> None:
 
 ROLES = (
     Role("cloud", (), (), _provision,
-         after=("keystone", "cinder-api", "nova-control", "nova-compute", "neutron-server")),
+         after=("keystone", "glance", "cinder-api", "nova-control", "nova-compute", "neutron-server")),
 )

@@ -19,7 +19,7 @@ def _common(machine: Machine, plan: Plan) -> ini.Config:
             "state_path": "/var/lib/nova",
             "log_dir": "/var/log/nova",
         },
-        "glance": {"api_servers": f"http://{machine_with(plan, 'glance').address}:9292"},
+        "glance": {"region_name": option(plan, "region")},
         "cinder": {"os_region_name": option(plan, "region"),
                    "catalog_info": "volumev3::publicURL", **_login(plan)},
         "placement": identity.credentials(plan, "nova"),
@@ -125,7 +125,10 @@ def _compute(machine: Machine, plan: Plan) -> None:
         machine.write(path, ini.render(part), mode=0o640, owner="root:nova")
     units.patient(machine, "nova-compute")
     units.start(machine, "nova-compute")
-    services.reported(plan, machine, "nova-compute", "compute")
+    api = identity.admin(plan)
+    path = f"/resource_providers?name={machine.name}"
+    poll(f"{machine.name}: its resources are known to Placement",
+         lambda: bool(api.get("placement", path)["resource_providers"]), timeout=240)
 
 
 def _compute_ready(machine: Machine, plan: Plan) -> None:

@@ -51,6 +51,8 @@ def _provision(machine: Machine, plan: Plan) -> None:
     units.start(machine, "libvirtd")
     for ident, part in _secrets(plan).items():
         _define_secret(machine, plan, ident, part)
+    # Probing QEMU takes long and is remembered: now, while others still wait for databases.
+    machine.run("virsh -q capabilities >/dev/null; virsh -q domcapabilities >/dev/null")
 
 
 def _certificates(machine: Machine, plan: Plan) -> None:

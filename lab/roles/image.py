@@ -59,7 +59,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
                   mode=0o640, owner="root:glance")
     machine.run("runuser -u glance -- glance-manage --config-file /etc/glance/glance-api.conf db_sync")
     units.patient(machine, "glance-api")
-    units.enable(machine, "glance-api")
+    units.start(machine, "glance-api")
 
 
 def _ready(machine: Machine, plan: Plan) -> None:

@@ -48,7 +48,7 @@ def table(plan: Plan, *keys: str) -> dict[str, object]:
     return found
 
 
-def poll(what: str, look: Callable[[], bool], *, timeout: float, every: float = 0.5) -> None:
+def poll(what: str, look: Callable[[], bool], *, timeout: float, every: float = 1.5) -> None:
     """Look until it is so; an error of the look itself counts as not yet."""
     deadline = time.monotonic() + timeout
     last = "it stayed so"

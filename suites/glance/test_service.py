@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+
 import pytest
 
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
-from fixtures.facts.host import HostFacts
+from fixtures.facts.host import ErrorLog, HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import SINGLE_STORE, config_of, store_section
 from fixtures.oslo import OsloConfig
@@ -22,11 +25,27 @@ def _stores(config: OsloConfig) -> dict[str, str]:
     return {name.strip(): (kind[0].strip() if kind else "") for name, *kind in pairs}
 
 
+# What these loggers say has its cause in the message bus, the database, Keystone or a client's connection.
+ELSEWHERE = re.compile(
+    r"(oslo[._]messaging|oslo[._]db|sqlalchemy|amqp|keystonemiddleware|keystoneauth1?|eventlet\.wsgi)(\.|$)"
+)
+# A request can fail by its own fault: cut off by the client, over a tenant's quota, out of turn.
+BY_REQUEST = re.compile(
+    r"DisconnectionError|ChunkReadError|unexpected end of file|connection reset|broken pipe"
+    r"|due to HTTP error|exceeds the storage quota|status transition",
+    re.IGNORECASE,
+)
+
+
 @pytest.mark.check("glance.service.active", severity="critical", source="S0 S2")
 def test_image_service_runs_and_answers(glance_host: HostFacts, facts: Facts) -> None:
-    """glance-api is active and enabled on every image host, and the image API answers.
+    """glance-api is active and enabled on every image host, the image API answers, and its log is free of errors.
 
-    Why: a service that is not enabled is gone after the next reboot.
+    Errors count since the service was started. Left aside are those of the message bus, the database and
+    Keystone, and of requests that failed by their own fault.
+
+    Why: a service that is not enabled is gone after the next reboot; a store that could not be reached is told
+    nowhere but in the log.
     """
     service = service_of(glance_host, "glance-api")
     problem = unit_problem(service.unit)
@@ -40,6 +59,28 @@ def test_image_service_runs_and_answers(glance_host: HostFacts, facts: Facts) ->
     assert api.versions, finding(
         api.endpoint, found="no version", expected="API versions", remedy="look at the glance-api log"
     )
+    log = need(service.errors, f"{glance_host.name}: log of glance-api")
+    errors = _own_errors(log)
+    assert not errors, finding(
+        f"{glance_host.name}:{log.source}",
+        found=errors,
+        expected=f"no ERROR since {_moment(log.since)}",
+        remedy=f"mend what it tells, then systemctl restart {service.unit.name}: errors count since the last start",
+    )
+
+
+def _own_errors(log: ErrorLog) -> dict[str, str]:
+    """Per logger the number of its errors and the last of them that is the integration's concern."""
+    found = {}
+    for logger, logged in log.loggers.items():
+        lines = [line for line in logged.last if not BY_REQUEST.search(line)]
+        if lines and not ELSEWHERE.match(logger):
+            found[f"{logged.count} of {logger}"] = lines[-1]
+    return found
+
+
+def _moment(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @pytest.mark.check("glance.config.stores", severity="critical", source="S0 S1 GM")
@@ -176,7 +217,7 @@ def test_tenants_cannot_edit_locations(glance_host: HostFacts) -> None:
 
 @pytest.mark.check("glance.config.paste_flavor", severity="minor", source="S0 S2 RO")
 def test_image_cache_is_not_in_the_pipeline(glance_host: HostFacts) -> None:
-    """The paste flavor is plain keystone, without caching or cachemanagement.
+    """The paste flavor is plain keystone, without caching or cachemanagement, and the cache's folder holds no image.
 
     Why: a cache keeps full copies of images that would have been cloned.
     """
@@ -187,4 +228,12 @@ def test_image_cache_is_not_in_the_pipeline(glance_host: HostFacts) -> None:
         found=f"flavor = {found}",
         expected="keystone",
         remedy="set [paste_deploy] flavor = keystone, purge /var/lib/glance/image-cache, restart glance-api",
+    )
+    folders = service_of(glance_host, "glance-api").folders
+    cache = need(folders.get("image_cache_dir"), f"{glance_host.name}: image_cache_dir")
+    assert not cache.files, finding(
+        f"{glance_host.name}:{cache.path}",
+        found=f"{cache.files} files, {cache.size} bytes, of a cache that is not in use",
+        expected="no image",
+        remedy="remove the images below this folder; nothing reads them without the cache",
     )

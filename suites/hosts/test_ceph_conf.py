@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 
 import pytest
 
 from fixtures.checks import finding
-from fixtures.facts.base import NotMeasured, need
+from fixtures.facts.base import NotMeasured, Unreadable, need
 from fixtures.facts.host import HostFacts, IniFile
 from fixtures.facts.run import Facts
-
-_ADDRESS = re.compile(r"(?:v[12]:)?(\[[0-9a-fA-F:]+\]|[^\s,;\[\]]+?)(?::\d+)?(?:/\d+)?(?=[\s,;\]]|$)")
 
 
 def _conf(host: HostFacts) -> IniFile:
@@ -49,39 +46,41 @@ def test_ceph_conf_can_be_read_by_the_services(client_host: HostFacts) -> None:
 
 @pytest.mark.check("host.ceph_conf.fsid_mons", severity="critical", source="S0 NREL-1761361")
 def test_ceph_conf_names_this_cluster(client_host: HostFacts, facts: Facts) -> None:
-    """ceph.conf has the cluster's fsid, and every address of mon_host is a present monitor's.
+    """ceph.conf has the cluster's fsid, and every host of mon_host is a present monitor, by address or by name.
 
     Why: an old monitor's address works until the last listed one is gone.
     """
     conf = _conf(client_host)
-    fsid, mon_host = (_option(conf, name) for name in ("fsid", "mon_host"))
+    fsid = _option(conf, "fsid")
     where = f"{client_host.name}:{conf.stat.path}"
     assert fsid == facts.ceph.fsid, finding(
         where, found=f"fsid {fsid or 'unset'}", expected=facts.ceph.fsid, remedy="rewrite fsid"
     )
     known = {_host_part(address) for monitor in facts.ceph.monitors for address in monitor.addresses}
-    known |= {monitor.name for monitor in facts.ceph.monitors}
-    found = set(_ADDRESS.findall(mon_host))
-    assert found and found <= known, finding(
+    hosts = need(client_host.mon_hosts, f"{where}: mon_host")
+    strange = {host: told for host, answer in hosts.items() if (told := _not_a_monitor(answer, known))}
+    assert hosts and not strange, finding(
         where,
-        found=f"mon_host {mon_host or 'unset'}",
-        expected=f"addresses of {', '.join(sorted(known))}",
+        found=strange or "no mon_host",
+        expected=f"only {', '.join(sorted(known))}, or names of these",
         remedy="rewrite mon_host",
     )
 
 
+def _not_a_monitor(answer: tuple[str, ...] | Unreadable, known: set[str]) -> str:
+    if isinstance(answer, Unreadable):
+        return answer.unreadable
+    return "" if set(answer) <= known else f"{', '.join(answer)} is no monitor"
+
+
 def _option(conf: IniFile, key: str) -> str:
-    values = [entry.value for entry in conf.entries if entry.section in ("global", "client") and entry.key == key]
-    return values[-1] if values else ""
+    values = {entry.section: entry.value for entry in conf.entries if entry.key == key}
+    return values.get("client", values.get("global", ""))
 
 
 def _host_part(address: str) -> str:
-    found = _ADDRESS.search(address)
-    host = found.group(1) if found else address
-    try:
-        return str(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        return host
+    """Of a monitor's address: "v1:10.0.0.1:6789", "v2:[fd00::1]:3300"."""
+    return str(ipaddress.ip_address(address.partition(":")[2].rpartition(":")[0].strip("[]")))
 
 
 @pytest.mark.check("host.ceph_conf.parse", severity="major", source="S1 KA LP1914814 GC")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 
 from fixtures.checks import finding
@@ -10,7 +12,8 @@ from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import by_hypervisor, config_of
-from fixtures.targets import libvirt_of
+from fixtures.oslo import OsloConfig
+from fixtures.targets import libvirt_of, service_of
 
 pytestmark = [
     pytest.mark.applies_if(lambda cloud: cloud.policy.live_migration, "policy.live_migration is off"),
@@ -19,11 +22,13 @@ pytestmark = [
     ),
 ]
 PORTS = {"tls": 16514, "tcp": 16509, "ssh": 22}
+INBOUND = "libvirt.live_migration_inbound_addr"
+CPU_OPTIONS = ("virt_type", "cpu_mode", "cpu_models", "cpu_model", "cpu_model_extra_flags")
 
 
 @pytest.mark.check("lm.config.transport", severity="critical", source="NC NM")
 def test_hypervisors_migrate_over_one_transport(hypervisor: HostFacts, cloud: Cloud, facts: Facts) -> None:
-    """The scheme is the policy's, live_migration_uri is unset, and live_migration_inbound_addr is set.
+    """The scheme is the policy's, live_migration_uri is unset, and live_migration_inbound_addr is this host's own.
 
     Why: hypervisors that disagree migrate in one direction only; without an address a hostname decides the network.
     """
@@ -44,27 +49,60 @@ def test_hypervisors_migrate_over_one_transport(hypervisor: HostFacts, cloud: Cl
             remedy="set them alike on all hypervisors, restart nova-compute",
         )
     )
+    where = f"{hypervisor.name}:{config.where('libvirt', 'live_migration_inbound_addr')}"
+    remedy = "set it to this host's address on the migration network, restart nova-compute"
     address = found["live_migration_inbound_addr"]
-    same = [
-        name
-        for name, host in by_hypervisor(cloud, facts).items()
-        if _inbound(host) == address and name != hypervisor.name
-    ]
+    answer = service_of(hypervisor, "nova-compute").addresses.get(INBOUND)
+    assert not isinstance(answer, Unreadable), finding(
+        where, found=f"{address} {answer.unreadable}", expected="a host's name or address", remedy=remedy
+    )
+    meant = _others_view(need(answer, f"{hypervisor.name}: {INBOUND}"))
+    own = _others_view(need(hypervisor.addresses, f"{hypervisor.name}: addresses"))
+    assert (meant and meant <= own) or _is_name_of(hypervisor, address), finding(
+        where,
+        found=f"{address}{_in_numbers(address, answer)}, which is not an address of this host that others reach",
+        expected=f"one of {', '.join(sorted(own))}",
+        remedy=remedy,
+    )
+    hosts = by_hypervisor(cloud, facts)
+    same = [name for name, host in hosts.items() if name != hypervisor.name and meant & _inbound(host)]
     assert not same, finding(
-        f"{hypervisor.name}:{config.where('libvirt', 'live_migration_inbound_addr')}",
-        found=f"{address}, as on {', '.join(same)}",
-        expected="an address of its own",
-        remedy="set it to this host's address on the migration network, restart nova-compute",
+        where, found=f"{address}, as on {', '.join(same)}", expected="an address of its own", remedy=remedy
     )
 
 
-def _inbound(host: HostFacts) -> str:
-    return config_of(host, "nova-compute").get("libvirt", "live_migration_inbound_addr", "unset")
+def _is_name_of(host: HostFacts, name: str) -> bool:
+    """Whether it is the host's own name, which the host itself may know as a loopback address."""
+    return name.split(".")[0] == host.hostname.split(".")[0]
+
+
+def _inbound(host: HostFacts) -> set[str]:
+    """Addresses that a hypervisor names and has; one that it does not have is a finding there, not elsewhere."""
+    answer = service_of(host, "nova-compute").addresses.get(INBOUND, ())
+    named = () if isinstance(answer, Unreadable) else answer
+    return _others_view(named) & set(need(host.addresses, f"{host.name}: addresses"))
+
+
+def _others_view(addresses: tuple[str, ...]) -> set[str]:
+    return {address for address in addresses if _from_outside(address)}
+
+
+def _from_outside(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    return not (address.is_loopback or address.is_unspecified)
+
+
+def _in_numbers(name: str, addresses: tuple[str, ...] | None) -> str:
+    return f" ({', '.join(addresses)})" if addresses and name not in addresses else ""
 
 
 @pytest.mark.check("lm.libvirt.listen", severity="critical", source="NT NM")
 def test_hypervisor_reaches_every_peers_libvirt(hypervisor: HostFacts, cloud: Cloud) -> None:
     """This hypervisor's libvirt listens, and it reaches every other's over the migration transport.
+
+    Peers are tried by their names, else addresses, of the cloud file. Whether they are reached at their
+    live_migration_inbound_addr, where that is another, is left to the live migration itself to show.
+    Over plain TCP, libvirt must ask who connects.
 
     Why: sockets, certificates and firewalls are per pair; the first to notice is an evacuation at night.
     """
@@ -76,6 +114,14 @@ def test_hypervisor_reaches_every_peers_libvirt(hypervisor: HostFacts, cloud: Cl
         expected=f"libvirt ({cloud.policy.migration_transport})",
         remedy="enable libvirt's socket for it",
     )
+    if cloud.policy.migration_transport == "tcp":
+        auth = need(libvirt_of(hypervisor).tcp_auth, f"{hypervisor.name}: auth_tcp")
+        assert auth != "none", finding(
+            f"{hypervisor.name}: libvirt on {port}",
+            found='auth_tcp = "none": whoever connects is root here',
+            expected="sasl, or policy.migration_transport: tls",
+            remedy="migrate over TLS; else set auth_tcp = \"sasl\" in libvirtd.conf or virtproxyd.conf, and restart it",
+        )
     peers = libvirt_of(hypervisor).peers
     failed = {name: answer.unreadable for name, answer in peers.items() if isinstance(answer, Unreadable)}
     silent = set(cloud.hosts_with("nova-compute")) - {hypervisor.name} - set(peers)
@@ -114,9 +160,15 @@ def _aspects(host: HostFacts) -> dict[str, str]:
         "secrets": ", ".join(sorted(secret.uuid for secret in libvirt.secrets)),
         "images_type": config.get("libvirt", "images_type", "default"),
         "images_rbd_pool": config.get("libvirt", "images_rbd_pool", "rbd"),
-        "instances_path": config.get("DEFAULT", "instances_path", "$state_path/instances"),
-        "cpu_mode": config.get("libvirt", "cpu_mode", "default"),
-        "cpu": config.get("libvirt", "cpu_models", libvirt.cpu_model),
+        "instances_path": _instances_path(config),
+        **{name: config.get("libvirt", name, "default") for name in CPU_OPTIONS},
+        # guests of a model by name do not see the host's
+        "cpu": f"{libvirt.cpu_vendor} {'' if config.get('libvirt', 'cpu_mode') == 'custom' else libvirt.cpu_model}",
         "libvirt": libvirt.libvirt_version,
         "qemu": libvirt.qemu_version,
     }
+
+
+def _instances_path(config: OsloConfig) -> str:
+    state = config.get("DEFAULT", "state_path", "/var/lib/nova")
+    return config.get("DEFAULT", "instances_path", "$state_path/instances").replace("$state_path", state)

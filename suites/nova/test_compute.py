@@ -7,10 +7,10 @@ import pytest
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
-from fixtures.facts.host import HostFacts
+from fixtures.facts.host import Disk, HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of, find_secret
-from fixtures.targets import auth_of, service_of
+from fixtures.targets import auth_of, libvirt_of, service_of
 from fixtures.units import unit_problem
 
 on_rbd = pytest.mark.applies_if(
@@ -113,7 +113,9 @@ def test_nova_logs_in_as_its_user_with_its_secret(hypervisor: HostFacts, cloud: 
 
 @pytest.mark.check("nova.config.disk_cachemodes", severity="major", source="RO S1 ND NC")
 def test_network_disks_are_cached_as_writeback(hypervisor: HostFacts) -> None:
-    """disk_cachemodes has network=writeback, in [libvirt] and in that syntax.
+    """disk_cachemodes has network=writeback, in [libvirt] and in that syntax, and running guests' RBD disks have it.
+
+    A disk that several guests write to (multiattach) must have no cache.
 
     Why: librbd's cache obeys flushes; without it each small write waits for the cluster.
     """
@@ -125,6 +127,22 @@ def test_network_disks_are_cached_as_writeback(hypervisor: HostFacts) -> None:
         expected="network=writeback",
         remedy="set [libvirt] disk_cachemodes, restart nova-compute, hard-reboot guests",
     )
+    disks = need(libvirt_of(hypervisor).disks, f"{hypervisor.name}: disks of running guests")
+    wrong = [
+        f"{disk.domain} {disk.target} ({disk.source}): cache {disk.cache or 'not set'} instead of {_cache_of(disk)}"
+        for disk in disks
+        if disk.protocol == "rbd" and disk.cache != _cache_of(disk)
+    ]
+    assert not wrong, finding(
+        f"{hypervisor.name}: running guests",
+        found=wrong,
+        expected="writeback; none where several guests share the disk",
+        remedy="hard-reboot these guests: a disk keeps the mode that it was opened with",
+    )
+
+
+def _cache_of(disk: Disk) -> str:
+    return "none" if disk.shareable else "writeback"
 
 
 @pytest.mark.check("nova.config.injection", severity="minor", source="S0 S2 NC")

@@ -6,13 +6,17 @@ of the module is such a run without any fault.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from lab import faults
-from tests.lab.harness import LabUnderTest
+from lab.faults import Fault
+from tests.lab.harness import LabUnderTest, SuiteRun
 
 FAULTS = faults.load_faults(faults.fault_files())
-
+SHOWN = 20
 
 IN_SLICE = [
     pytest.param(name, marks=() if fault.slice else pytest.mark.whole_table, id=name) for name, fault in FAULTS.items()
@@ -22,18 +26,33 @@ IN_SLICE = [
 @pytest.mark.parametrize("name", IN_SLICE)
 def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> None:
     fault = FAULTS[name]
-    lab.break_(fault)
-    try:
+    with _broken(lab, fault):
         run = lab.suite("-m", "static", "-q")
-    finally:
-        lab.mend(fault)
-    failed, unmeasured = run.ids("failed"), run.ids("not measured")
-    messages = "\n".join(entry.message for entry in run.entries("failed", "not measured"))
-    assert set(fault.fails) <= failed, f"not caught: {set(fault.fails) - failed}\n{messages}"
-    assert failed | unmeasured <= {*fault.fails, *fault.also}, f"beyond the fault: {messages}"
+    caught, expected = run.ids("failed"), set(fault.fails)
+    seen = caught | run.ids("not measured")
+    assert expected <= caught, f"not caught: {', '.join(sorted(expected - caught))}{_told(run, seen)}"
+    beyond = seen - expected - set(fault.also)
+    assert not beyond, f"beyond the fault: {', '.join(sorted(beyond))}{_told(run, beyond)}"
     assert run.exit_code == pytest.ExitCode.TESTS_FAILED
 
 
 def test_after_the_last_fault_all_is_green(lab: LabUnderTest) -> None:
     run = lab.suite("-m", "static", "-q")
     assert run.exit_code == pytest.ExitCode.OK, run.output
+
+
+@contextmanager
+def _broken(lab: LabUnderTest, fault: Fault) -> Iterator[None]:
+    """A fault in force; mended also where breaking it failed half-way."""
+    try:
+        lab.break_(fault)
+        yield
+    finally:
+        lab.mend(fault)
+
+
+def _told(run: SuiteRun, checks: set[str]) -> str:
+    """What the run said of some checks, each once."""
+    entries = [entry for entry in run.entries("failed", "not measured") if entry.check in checks]
+    lines = dict.fromkeys(f"\n{entry.check} [{entry.target}] {entry.outcome}: {entry.message}" for entry in entries)
+    return "".join([*lines][:SHOWN])

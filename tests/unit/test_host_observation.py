@@ -16,7 +16,7 @@ from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.host import HostFacts
 from fixtures.observe.host import decode, observe_hosts, program, request
 from fixtures.reach import Hosts
-from fixtures.roles import ROLES, account_of, role_on
+from fixtures.roles import ROLES, role_on
 
 SALT = b"salt" * 4
 ABSENT = {"path": "/x", "kind": "absent"}
@@ -89,7 +89,7 @@ def test_a_cloud_file_overrides_the_table_host_last() -> None:
     changed["hosts"]["ctl"]["services"] = {"glance-api": {"group": "grp", "config": ["/g.conf"]}}
     row = role_on(Cloud.model_validate(changed), "ctl", "glance-api")
     assert (row.account, row.group, row.units, row.config) == ("img", "grp", ("img-api",), ("/g.conf",))
-    assert account_of(cloud(), "ctl", "cinder-backup") == "cinder"
+    assert role_on(cloud(), "ctl", "cinder-backup").account == "cinder"
     assert all(row.units for row in ROLES.values())
 
 

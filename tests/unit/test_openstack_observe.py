@@ -1,0 +1,328 @@
+"""The APIs' facts, by openstacksdk from a server that answers as a real cloud (Zed) answered."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from openstack.exceptions import ConfigException
+
+from fixtures.cloud.model import Cloud, OpenStack
+from fixtures.facts.base import Unreadable
+from fixtures.facts.openstack import OpenStackFacts
+from fixtures.observe.openstack import observe_openstack, open_openstack
+from tests.unit.test_ceph_observe import CLOUD
+
+RECORDED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data/openstack/zed.json").read_text())
+PROJECT = "0123456789abcdef0123456789abcdef"
+SERVICES = {
+    "image": "/image",
+    "volumev3": f"/volume/v3/{PROJECT}",
+    "block-storage": f"/volume/v3/{PROJECT}",
+    "compute": "/compute/v2.1",
+}
+FOLDERS = {"/image/v2": "image", f"/volume/v3/{PROJECT}": "block_storage", "/compute/v2.1": "compute"}
+PASSWORD = "not-to-be-told"
+
+
+class ApiServer(ThreadingHTTPServer):
+    """Keystone, Glance, Cinder and Nova, as far as observation asks; answers can be exchanged."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.exchanged: dict[str, tuple[int, Any]] = {}
+        self.delay = 0.0
+        self.asked: list[str] = []
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has hung up is what some tests are about."""
+
+    def answer(self, method: str, target: str) -> tuple[int, Any]:
+        path, query = urlsplit(target).path.rstrip("/"), urlsplit(target).query
+        for ending, answer in self.exchanged.items():
+            if target.endswith(ending):
+                return answer
+        if method == "POST" and path == "/identity/v3/auth/tokens":
+            return 201, self._token()
+        if path in ("/identity/v3", "/compute/v2.1", "/volume/v3"):
+            return 200, self._version(path)
+        if path == "/image":
+            return RECORDED["image root"]["status"], RECORDED["image root"]["body"]
+        return self._recorded(path, query)
+
+    def _recorded(self, path: str, query: str) -> tuple[int, Any]:
+        for folder, service in FOLDERS.items():
+            rest = path.removeprefix(folder)
+            for suffix in (f"?{'&'.join(sorted(query.split('&')))}", f"?{query}", ""):
+                found = RECORDED.get(f"{service} {rest}{suffix}") if rest != path else None
+                if found:
+                    return found["status"], found["body"]
+        return 404, {"error": "not recorded"}
+
+    def _version(self, path: str) -> Any:
+        microversions = (
+            {"min_version": "2.1", "version": "2.93"}
+            if "compute" in path
+            else {"min_version": "3.0", "version": "3.70"}
+        )
+        links = [{"rel": "self", "href": f"{self.url}{path}/"}]
+        return {"version": {"id": path.rsplit("/", 1)[1], "status": "CURRENT", "links": links, **microversions}}
+
+    def _token(self) -> Any:
+        catalog = [
+            {
+                "type": kind,
+                "name": kind,
+                "id": kind,
+                "endpoints": [
+                    {
+                        "id": f"{kind}-1",
+                        "interface": "public",
+                        "region": "RegionOne",
+                        "region_id": "RegionOne",
+                        "url": self.url + path,
+                    }
+                ],
+            }
+            for kind, path in SERVICES.items()
+        ]
+        return {
+            "token": {
+                "methods": ["password"],
+                "expires_at": "2999-01-01T00:00:00.000000Z",
+                "issued_at": "2026-01-01T00:00:00.000000Z",
+                "user": {"id": "u", "name": "admin", "domain": {"id": "default", "name": "Default"}},
+                "project": {"id": PROJECT, "name": "admin", "domain": {"id": "default", "name": "Default"}},
+                "roles": [{"id": "r", "name": "admin"}],
+                "catalog": catalog,
+            }
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: ApiServer
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer("POST")
+
+    def _answer(self, method: str) -> None:
+        self.server.asked.append(f"{method} {self.path}")
+        time.sleep(self.server.delay)
+        status, body = self.server.answer(method, self.path)
+        data = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/html" if isinstance(body, str) else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-Subject-Token", "token")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _served() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    with _served() as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(api: ApiServer, tmp_path: Path) -> Cloud:
+    return _cloud(tmp_path, api.url)
+
+
+def _cloud(folder: Path, url: str, timeout: int = 10) -> Cloud:
+    auth = {"auth_url": f"{url}/identity/v3", "username": "admin", "password": PASSWORD, "project_name": "admin"}
+    domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
+    file = folder / "clouds.yaml"
+    file.write_text(json.dumps({"clouds": {"here": {"auth": auth | domains, "region_name": "RegionOne"}}}))
+    return CLOUD.model_copy(update={"openstack": OpenStack(cloud="here", clouds_yaml=file, timeout=timeout)})
+
+
+def _observed(cloud: Cloud) -> OpenStackFacts:
+    facts = observe_openstack(cloud, lambda _: None)
+    assert isinstance(facts, OpenStackFacts), facts
+    return facts
+
+
+def test_the_image_service_tells_versions_and_stores(api: ApiServer, cloud: Cloud) -> None:
+    told = _observed(cloud).image_api
+    assert not isinstance(told, Unreadable)
+    assert told.endpoint.startswith(api.url)
+    assert "v2.15" in told.versions
+    assert told.stores == {"rbd": True}
+
+
+def test_images_are_told_with_their_location(cloud: Cloud) -> None:
+    images = _observed(cloud).images
+    assert not isinstance(images, Unreadable)
+    assert len(images) == 2
+    for image in images:
+        assert image.stores == ("rbd",)
+        assert image.direct_url.endswith(f"/images/{image.id}/snap")
+        assert (image.status, image.disk_format, image.container_format) == ("active", "raw", "bare")
+        assert image.size > 0
+
+
+def test_hidden_and_community_images_are_asked_for(api: ApiServer, cloud: Cloud) -> None:
+    hidden = dict(RECORDED["image /images?visibility=all"]["body"]["images"][0]) | {"id": "hidden", "os_hidden": True}
+    api.exchanged["os_hidden=True"] = (200, {"images": [hidden]})
+    api.exchanged["os_hidden=True&visibility=all"] = (200, {"images": [hidden]})
+    images = _observed(cloud).images
+    assert not isinstance(images, Unreadable)
+    assert [image.id for image in images].count("hidden") == 1
+
+
+def test_a_release_that_does_not_know_all_visibilities_is_asked_again(api: ApiServer, cloud: Cloud) -> None:
+    body = RECORDED["image /images?visibility=all"]["body"]
+    refused = RECORDED["image /images?visibility=nonsense"]
+    api.exchanged["visibility=all"] = (refused["status"], refused["body"])
+    api.exchanged["/images"] = (200, body)
+    api.exchanged["/images?os_hidden=True"] = (200, {"images": []})
+    images = _observed(cloud).images
+    assert not isinstance(images, Unreadable)
+    assert len(images) == 2
+
+
+def test_images_without_direct_url_are_found_by_their_locations(api: ApiServer, cloud: Cloud) -> None:
+    image = dict(RECORDED["image /images?visibility=all"]["body"]["images"][0])
+    url = image.pop("direct_url")
+    del image["stores"]
+    image["locations"] = [{"url": url, "metadata": {"store": "ceph"}}]
+    api.exchanged["/images?visibility=all"] = (200, {"images": [image]})
+    images = _observed(cloud).images
+    assert not isinstance(images, Unreadable)
+    assert (images[0].direct_url, images[0].stores) == (url, ("ceph",))
+
+
+def test_services_types_and_pools_are_told(cloud: Cloud) -> None:
+    facts = _observed(cloud)
+    assert facts.region == "RegionOne"
+    assert not isinstance(facts.volume_services, Unreadable)
+    volume = {service.binary: service for service in facts.volume_services}
+    assert set(volume) == {"cinder-backup", "cinder-scheduler", "cinder-volume"}
+    assert (volume["cinder-volume"].host, volume["cinder-volume"].state) == ("controller@rbd", "up")
+    assert not isinstance(facts.compute_services, Unreadable)
+    assert {service.host for service in facts.compute_services if service.binary == "nova-compute"} == {
+        "compute1",
+        "compute2",
+    }
+    assert not isinstance(facts.volume_types, Unreadable)
+    types = {kind.name: kind for kind in facts.volume_types}
+    assert types["ceph"].is_default
+    assert types["ceph"].extra_specs == {"volume_backend_name": "rbd"}
+    assert not types["__DEFAULT__"].is_default
+    assert not isinstance(facts.backend_pools, Unreadable)
+    pool = facts.backend_pools[0]
+    assert (pool.name, pool.backend_state, pool.storage_protocol) == ("controller@rbd#rbd", "up", "ceph")
+    assert isinstance(pool.total_gb, float)
+    assert ":cinder:volumes" in pool.location_info
+
+
+def test_lists_only_are_asked_for(api: ApiServer, cloud: Cloud) -> None:
+    _observed(cloud)
+    assert len(api.asked) < 20, api.asked
+
+
+@pytest.mark.parametrize(
+    ("ending", "answer", "part", "says"),
+    [
+        ("/types/default", (404, {"itemNotFound": {"message": "no default"}}), "", ""),
+        ("/info/stores", (404, "<html><title>404</title></html>"), "", ""),
+        ("/os-services", (503, "<html><h1>503 Service Unavailable</h1></html>"), "volume_services", "503"),
+        (
+            "/types/default",
+            (403, {"forbidden": {"message": "Policy does not allow it"}}),
+            "volume_types",
+            "Policy does not allow it",
+        ),
+        ("/get_pools?detail=True", (200, "<html>login</html>"), "backend_pools", "block storage, pools"),
+        ("/image/", (200, {"unexpected": 1}), "image_api", "not understood: KeyError: 'versions'"),
+    ],
+)
+def test_a_part_is_unreadable_by_itself(
+    ending: str, answer: tuple[int, Any], part: str, says: str, api: ApiServer, cloud: Cloud
+) -> None:
+    api.exchanged[ending] = answer
+    facts = _observed(cloud)
+    unreadable = {name: value.unreadable for name, value in facts if isinstance(value, Unreadable)}
+    assert part in unreadable or not part, unreadable
+    assert says in unreadable.get(part, ""), unreadable
+    if not part:
+        assert not unreadable
+
+
+def test_a_cloud_without_stores_api_tells_none(api: ApiServer, cloud: Cloud) -> None:
+    api.exchanged["/info/stores"] = (404, {"error": "not found"})
+    told = _observed(cloud).image_api
+    assert not isinstance(told, Unreadable)
+    assert told.stores == {}
+
+
+def test_a_refused_login_is_unreadable_whole(api: ApiServer, cloud: Cloud) -> None:
+    api.exchanged["/auth/tokens"] = (
+        401,
+        {"error": {"code": 401, "message": "The request you have made requires authentication."}},
+    )
+    lines: list[str] = []
+    facts = observe_openstack(cloud, lines.append)
+    assert isinstance(facts, Unreadable)
+    assert "cloud here: no login" in facts.unreadable
+    assert "401" in facts.unreadable
+    assert PASSWORD not in facts.unreadable
+    assert len(lines) == 1
+
+
+def test_a_dead_cloud_is_unreadable_whole(tmp_path: Path) -> None:
+    facts = observe_openstack(_cloud(tmp_path, "http://127.0.0.1:9"), lambda _: None)
+    assert isinstance(facts, Unreadable)
+    assert "127.0.0.1" in facts.unreadable
+
+
+def test_a_slow_cloud_costs_its_timeout(api: ApiServer, tmp_path: Path) -> None:
+    api.delay = 3.0
+    started = time.monotonic()
+    facts = observe_openstack(_cloud(tmp_path, api.url, timeout=1), lambda _: None)
+    assert isinstance(facts, Unreadable)
+    assert "timed out" in facts.unreadable
+    assert time.monotonic() - started < 6
+
+
+def test_a_missing_entry_names_the_file(tmp_path: Path) -> None:
+    cloud = _cloud(tmp_path, "http://127.0.0.1:9")
+    other = cloud.model_copy(update={"openstack": OpenStack(cloud="nosuch", clouds_yaml=tmp_path / "clouds.yaml")})
+    with pytest.raises(ConfigException, match=r"clouds\.yaml: Cloud nosuch was not found"):
+        open_openstack(other)
+    absent = cloud.model_copy(update={"openstack": OpenStack(cloud="here", clouds_yaml=tmp_path / "none.yaml")})
+    with pytest.raises(ConfigException, match="the file is not there"):
+        open_openstack(absent)
