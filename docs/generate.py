@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -70,11 +72,12 @@ def checks() -> dict[str, Row]:
         f"--cloud={PROJECT / 'clouds/lab.yaml'}",
         str(PROJECT / "suites"),
     ]
-    code = pytest.main(
-        ["--rootdir", str(PROJECT), "-c", str(PROJECT / "pyproject.toml"), *arguments], plugins=[collector]
-    )
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        code = pytest.main(
+            ["--rootdir", str(PROJECT), "-c", str(PROJECT / "pyproject.toml"), *arguments], plugins=[collector]
+        )
     if code:
-        raise SystemExit(code)
+        raise SystemExit(told.getvalue())
     return dict(sorted(collector.rows.items()))
 
 
@@ -102,10 +105,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; fail where a page is out of date")
     check = parser.parse_args().check
-    stale = [path for path, text in pages().items() if not path.exists() or path.read_text() != text]
-    for path in stale:
+    stale = {path: text for path, text in pages().items() if not path.exists() or path.read_text() != text}
+    for path, text in stale.items():
         if not check:
-            path.write_text(pages()[path])
+            path.write_text(text)
         print(f"{'out of date' if check else 'written'}: {path.relative_to(PROJECT)}", file=sys.stderr)
     return 1 if check and stale else 0
 
