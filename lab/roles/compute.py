@@ -17,6 +17,8 @@ def _common(machine: Machine, plan: Plan) -> ini.Config:
             "host": machine.name,
             "transport_url": backing.transport_url(plan),
             "state_path": "/var/lib/nova",
+            # A busy machine reports late; the lab's services are not down for that.
+            "service_down_time": 180,
             "log_dir": "/var/log/nova",
         },
         "glance": {"region_name": option(plan, "region")},
@@ -148,8 +150,9 @@ ROLES = (
          ("nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "novnc",
           "netcat-openbsd"),
          _CONTROL, _control, after=("database", "messaging"), ready=_control_ready),
+    # Not nova-compute-qemu: it brings the emulators of all architectures, which libvirt probes.
     Role("nova-compute",
-         ("nova-compute", "nova-compute-qemu", "qemu-system-x86", "qemu-utils",
+         ("nova-compute", "nova-compute-kvm", "qemu-system-x86", "qemu-utils",
           "qemu-block-extra", "ceph-common", "python3-rados", "python3-rbd"),
          ("nova-compute",), _compute,
          after=("ceph-client", "libvirt", "keystone", "placement", "nova-control"),

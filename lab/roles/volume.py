@@ -56,6 +56,7 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
             "auth_strategy": "keystone",
             "glance_api_servers": f"http://{machine_with(plan, 'glance').address}:9292",
             "state_path": "/var/lib/cinder",
+            "service_down_time": 180,
             "log_dir": "/var/log/cinder",
             "enabled_backends": backend,
             "default_volume_type": option(plan, "volume_type"),

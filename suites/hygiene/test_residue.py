@@ -12,7 +12,6 @@ from fixtures.scratch.sweep import look_around
 @pytest.mark.check("hyg.suite_residue", severity="minor", source="suite")
 @pytest.mark.dynamic
 @pytest.mark.last
-@pytest.mark.xdist_group("journeys-storage")
 def test_suite_leaves_nothing_behind(scratch_run: Run) -> None:
     """Nothing that the suite ever made is left, but what living runs are using.
 

@@ -14,7 +14,7 @@ from fixtures.scratch.resources import REMEDIES, Scratch
 from fixtures.scratch.timing import Measure, timed
 from fixtures.scratch.truth import Disks
 
-pytestmark = [pytest.mark.dynamic, pytest.mark.xdist_group("journeys-storage")]
+pytestmark = [pytest.mark.dynamic]
 
 MIB = 1 << 20
 ORDER = 23

@@ -22,7 +22,7 @@ from fixtures.scratch.truth import Disks, expect_clone
 if TYPE_CHECKING:
     from openstack.image.v2.image import Image
 
-pytestmark = [pytest.mark.dynamic, pytest.mark.xdist_group("journeys-storage")]
+pytestmark = [pytest.mark.dynamic]
 
 MIB = 1 << 20
 GIB = 1 << 30

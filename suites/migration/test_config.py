@@ -120,7 +120,7 @@ def test_hypervisor_reaches_every_peers_libvirt(hypervisor: HostFacts, cloud: Cl
             f"{hypervisor.name}: libvirt on {port}",
             found='auth_tcp = "none": whoever connects is root here',
             expected="sasl, or policy.migration_transport: tls",
-            remedy="migrate over TLS; else set auth_tcp = \"sasl\" in libvirtd.conf or virtproxyd.conf, and restart it",
+            remedy='migrate over TLS; else set auth_tcp = "sasl" in libvirtd.conf or virtproxyd.conf, and restart it',
         )
     peers = libvirt_of(hypervisor).peers
     failed = {name: answer.unreadable for name, answer in peers.items() if isinstance(answer, Unreadable)}

@@ -13,9 +13,9 @@ from fixtures.scratch.guest import MIB, Boot, Guest
 from fixtures.scratch.resources import MIGRATION, REMEDIES, Scratch
 from fixtures.scratch.timing import Measure, timed
 
-pytestmark = [pytest.mark.dynamic, pytest.mark.xdist_group("journeys-servers")]
+pytestmark = [pytest.mark.dynamic, pytest.mark.xdist_group("guests")]
 
-LENGTH = 16
+LENGTH = 8
 BEFORE, AFTER = 64, 128
 """Where the guest writes its patterns on its root disk; all three in MiB."""
 SETTLED_BEATS = 3
@@ -35,6 +35,7 @@ def test_running_server_moves_there_and_back_without_a_lost_beat(
     stops the guest there, or lets two hypervisors write to one disk.
     """
     guest = boot()
+    measure("boot to first beat", guest.await_up(), "s")
     _expect_pattern(guest, "before", BEFORE)
     source = scratch.host_of(guest.server)
     for direction, host in (("there", scratch.placement.other_than(source)), ("back", source)):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import json
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fixtures.ceph import CephDenied, CephError, CephUnreachable, open_ceph, redacted
+from fixtures.ceph import CephDenied, CephError, CephUnreachable, look, open_ceph, redacted
 from fixtures.ceph.access import Ask, failure
 from fixtures.ceph.cli import CliAccess, _arguments, _difference
 from fixtures.cloud.model import CephAccess as AccessSettings
@@ -56,11 +58,35 @@ def _on_the_host(cloud: Cloud, **settings: Any) -> Cloud:
     return cloud.model_copy(update={"ceph": cloud.ceph.model_copy(update={"access": access})})
 
 
+PYTHON_WITHOUT_BINDINGS = f"""\
+#!/bin/sh
+case "$2" in *"import rados"*) exit 3;; esac
+exec {sys.executable} "$@"
+"""
+
+PYTHON_WITH_BINDINGS = f"""\
+#!{sys.executable}
+import json, sys
+conf, cephx_id, timeout, pool, magic, *names = sys.argv[3:]
+if pool == "nope":
+    sys.exit("[errno 2] RADOS object not found (error opening pool 'nope')")
+assert (conf, cephx_id, magic) == ("/etc/ceph/ceph.conf", "admin", "magic")
+told = {{one.pop("name"): one for one in json.load(open({str(DATA / "commands.json")!r}))["typed"]["images"]}}
+for one in told.values():
+    del one["pool"]
+print(json.dumps([told.get(name) for name in names]))
+"""
+
+
 def _install(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    for name in ("ceph", "rbd", "rados"):
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
+    for name, script in {"ceph": text, "rbd": text, "rados": text, "python3": PYTHON_WITHOUT_BINDINGS}.items():
+        _put(folder / name, script)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def _put(path: Path, script: str) -> None:
+    path.write_text(script)
+    path.chmod(0o755)
 
 
 @pytest.fixture
@@ -95,6 +121,23 @@ def test_images_are_what_librbd_told(cli: CliAccess) -> None:
     assert child.model_dump(mode="json") | {"features": sorted(child.features)} == TYPED["child"]
     assert child.parent == "images/base@snap"
     assert [list(cli.image_names(pool)) for pool in ("images", "volumes")] == TYPED["image_names"]
+
+
+def test_the_hosts_own_bindings_save_processes(cli: CliAccess, tmp_path: Path, hosts: Hosts) -> None:
+    _put(tmp_path / "python3", PYTHON_WITH_BINDINGS)
+    before = hosts.round_trips
+    found = cli.images("images", ["qcow", "nope", "base"], magic=True)
+    assert [image.model_dump(mode="json") | {"features": sorted(image.features)} for image in found] == TYPED["images"]
+    assert hosts.round_trips == before + 1
+    assert cli.images("nope", ["any"], magic=True) == ()
+
+
+def test_what_goes_to_hosts_is_plain_python() -> None:
+    tree = ast.parse(Path(look.__file__).read_text(), feature_version=(3, 6))
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    sources = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"json", "sys", "rados", "rbd"}
+    assert sources == {"typing"}
 
 
 def test_use_is_what_librbd_told(cli: CliAccess) -> None:

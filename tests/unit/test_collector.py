@@ -366,6 +366,243 @@ def test_sockets_are_decoded() -> None:
     assert list(collector.parse_sockets(six, socket.AF_INET6)) == [("::ffff:127.0.0.1", 22)]
 
 
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("10.0.0.1,10.0.0.2;10.0.0.3 10.0.0.4:6789", ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]),
+        ("[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0] [v2:10.0.0.2:3300]", ["10.0.0.1", "10.0.0.2"]),
+        ("[v2:[fd00::1]:3300/0,v1:[fd00::1]:6789/0], [FD00::2]:6789, [fd00::3], fd00::4",
+         ["fd00::1", "fd00::2", "fd00::3", "fd00::4"]),
+        ("[10.0.0.1:3300]\tv1:10.0.0.2:6789/0", ["10.0.0.1", "10.0.0.2"]),
+        ("mon-1, mon2.example:6789 [v2:mon3:3300,v1:mon3:6789]", ["mon-1", "mon2.example", "mon3"]),
+        ("", []), (" , ;", []),
+    ],
+)  # fmt: skip
+def test_hosts_of_mon_host_in_all_its_forms(text: str, hosts: list[str]) -> None:
+    assert collector.mon_hosts(text) == hosts
+
+
+@given(st.text(st.sampled_from("[]:,; v12/afmon.0"), max_size=40))
+def test_no_mon_host_breaks_its_reader(text: str) -> None:
+    assert all(host and not set(host) & set("[],; ") for host in collector.mon_hosts(text))
+
+
+def test_clients_read_their_own_section_first() -> None:
+    entries = collector.parse_ceph("[client]\nmon_host = a\n[global]\nmon_host = b\n")[0]
+    assert collector.client_option(entries, "mon_host") == "a"
+    assert collector.client_option(entries[1:], "mon_host") == "b"
+    assert collector.client_option([], "mon_host") == ""
+
+
+def test_a_name_has_the_addresses_that_the_host_gives_it() -> None:
+    assert "127.0.0.1" in collector.addresses_of("localhost")
+    assert collector.addresses_of("[FD00::0001]") == ["fd00::1"]
+    for name, reason in (("no.such.invalid", "does not resolve"), ("$my_ip", "set nowhere")):
+        assert reason in collector.guarded(lambda name=name: collector.addresses_of(name))["unreadable"]  # type: ignore[misc]
+
+
+FIB = """Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 10.0.0.0/24 2 0 2
+        |-- 10.0.0.0
+           /24 link UNICAST
+        |-- 10.0.0.7
+           /32 host LOCAL
+        |-- 10.0.0.255
+           /32 link BROADCAST
+"""
+
+
+def test_without_ip_the_kernel_tells_the_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/fib_trie").write_text(FIB)
+    (tmp_path / "net/if_inet6").write_text("00000000000000000000000000000001 01 80 10 80       lo\n")
+    monkeypatch.setattr(collector, "PROC", str(tmp_path))
+    assert collector.own_addresses(collector.Tools("", 1)) == ["10.0.0.7", "::1"]
+
+
+def test_the_kernel_and_ip_agree_on_this_machine() -> None:
+    told = collector.own_addresses(collector.Tools(os.environ["PATH"] + ":" + collector.TOOL_PATH, 5))
+    assert {address.partition("%")[0] for address in collector.kernel_addresses()} == set(told)
+
+
+# Logs
+
+START = time.mktime((2026, 11, 21, 6, 0, 0, 0, 0, -1))
+CONTEXT = "[None req-1 user project - - default default] "
+
+
+def logged(clock: str, level: str, message: str, logger: str = "glance.x", context: str = CONTEXT) -> str:
+    return f"2026-11-21 {clock}.123 17 {level} {logger} {context}{message}"
+
+
+LOG = [
+    logged("05:59:59", "ERROR", "before the start"),
+    logged("06:00:01", "INFO", "an ERROR is but a word here"),
+    logged("06:00:02", "ERROR", f"Failed with {KEY}: rbd.PermissionError: no"),
+    logged("06:00:02", "ERROR", "Traceback (most recent call last):", context=""),
+    logged("06:00:02", "ERROR", "  File x", context=""),
+    logged("06:00:02", "ERROR", "rbd.PermissionError: no", context=""),
+    logged("06:00:02", "ERROR", "", context=""),
+    logged("06:00:02", "ERROR", "another at the same time"),
+    logged("06:00:03", "TRACE", "old releases mark tracebacks so", context=""),
+    "no line of oslo.log ERROR",
+    logged("06:00:04", "CRITICAL", "Unhandled error: " + "x" * 400, "root", "[-] "),
+    logged("06:00:04", "CRITICAL", "OSError: end of it", "root", ""),
+]
+
+
+def told_of(path: Path) -> Any:
+    services = {"s": {"errors": collector.file_errors(str(path), START)}, "t": {"unreadable": "x"}}
+    services = collector.Redactor(SALT).everything(services)
+    collector.shortened(services)
+    return services["s"]["errors"]
+
+
+def test_errors_since_the_start_are_told_once_each(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("\n".join(LOG) + "\n")
+    told = told_of(log)
+    assert (told["source"], told["since"]) == (str(log), START)
+    assert told["loggers"]["glance.x"] == {
+        "count": 2,
+        "last": [
+            f"2026-11-21 06:00:02 Failed with {digest(KEY)}: rbd.PermissionError: no",
+            "2026-11-21 06:00:02 another at the same time",
+        ],
+    }
+    (last,) = told["loggers"]["root"]["last"]
+    assert len(last) < 300
+    assert last.endswith("xxx: OSError: end of it")
+
+
+def test_a_long_log_is_read_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "LOG_LIMIT", 1000)
+    log = tmp_path / "x.log"
+    log.write_text("".join(logged(f"06:{n // 60:02}:{n % 60:02}", "ERROR", f"{n}") + "\n" for n in range(600)))
+    told = told_of(log)
+    assert told["since"] > START + 500
+    assert told["loggers"]["glance.x"]["count"] < 12
+    assert [line.split()[-1] for line in told["loggers"]["glance.x"]["last"]] == ["597", "598", "599"]
+
+
+def test_a_log_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "odd.log").write_text("[pid: 1] GET /\n")
+    (tmp_path / "empty.log").write_text("")
+    os.mkfifo(tmp_path / "fifo.log")
+    for name, reason in (("odd", "in the form of oslo.log"), ("fifo", "not a regular file"), ("none", "No such file")):
+        told = collector.guarded(lambda name=name: told_of(tmp_path / f"{name}.log"))  # type: ignore[misc]
+        assert reason in told["unreadable"]
+    assert told_of(tmp_path / "empty.log")["loggers"] == {}
+
+
+def test_a_secret_cut_in_two_does_not_show(tmp_path: Path) -> None:
+    redactor = collector.Redactor(SALT)
+    redactor.option("password", "Zebra-4711-Zebra-4711")
+    (tmp_path / "x.log").write_text(logged("06:00:01", "ERROR", "y" * 265 + " Zebra-4711-Zebra-4711"))
+    services = redactor.everything({"s": {"errors": collector.file_errors(str(tmp_path / "x.log"), START)}})
+    collector.shortened(services)
+    assert "Zebra" not in json.dumps(services)
+
+
+def test_the_journal_serves_where_there_is_no_file(tmp_path: Path) -> None:
+    def row(message: object, **more: object) -> str:
+        return json.dumps({"MESSAGE": message, "__REALTIME_TIMESTAMP": str(int((START + 5) * 1e6)), **more})
+
+    rows = [
+        row(logged("06:00:05", "ERROR", "printed")), row("Started it."), row([1, 2]), row(None),
+        row("given\nTraceback\nOSError: x", LOGGER_NAME="glance.y", PRIORITY="3"),
+        row("harmless", LOGGER_NAME="glance.y", PRIORITY="6"),
+    ]  # fmt: skip
+    (tmp_path / "rows").write_text("\n".join(rows) + "\n")
+    (tmp_path / "journalctl").write_text(f"#!/bin/sh\ncat {tmp_path}/rows\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    tools = collector.Tools(f"{tmp_path}:{os.environ['PATH']}", 5)
+    told = collector.journal_errors("glance-api.service", START, tools)
+    assert {name: logger["count"] for name, logger in told["loggers"].items()} == {"glance.x": 1, "glance.y": 1}
+    assert told["loggers"]["glance.y"]["last"][0][1:] == ["given", "OSError: x"]
+    (tmp_path / "rows").write_text(row("Started it.") + "\n")
+    with pytest.raises(collector.StepFailed, match="no log file"):
+        collector.journal_errors("glance-api.service", START, tools)
+
+
+@pytest.mark.parametrize(
+    ("argv", "options", "name"),
+    [
+        (["/usr/bin/p", "--log-file=HERE/b.log"], {"log_dir": "/x"}, "b.log"),
+        (["/usr/bin/p", "--log-dir", "HERE"], {"log_file": "b.log"}, "b.log"),
+        (["/usr/bin/p"], {"log_dir": "HERE"}, "p.log"),
+        (["/usr/bin/p"], {"logfile": "HERE/b.log"}, "b.log"),
+        (["/usr/bin/uwsgi"], {"log_dir": "$base", "base": "HERE"}, "p-wsgi.log"),
+        (["/usr/bin/p"], {}, ""),
+        (["/usr/bin/p"], {"log_file": "HERE/none.log"}, ""),
+    ],
+)
+def test_a_log_is_where_oslo_puts_it(tmp_path: Path, argv: list[str], options: dict[str, str], name: str) -> None:
+    here = str(tmp_path)
+    for file in ("b.log", "p.log", "p-wsgi.log"):
+        (tmp_path / file).write_text("")
+    launch = collector.Launch([word.replace("HERE", here) for word in argv], {}, "/")
+    role = {"config": [here], "project": "none", "prog": "p", "executables": ["p", "p-wsgi"]}
+    entries = [{"section": "DEFAULT", "key": key, "value": text.replace("HERE", here)} for key, text in options.items()]
+    log = collector.Log(role, collector.Sources(role, launch), collector.Options(entries))
+    assert log.path(0) == (f"{here}/{name}" if name else "")
+
+
+def test_options_that_refer_in_a_circle_end() -> None:
+    entries = [{"section": "DEFAULT", "key": key, "value": text} for key, text in (("a", "${b}"), ("b", "$a/x"))]
+    assert "$" in collector.Options(entries).get("DEFAULT", "a")
+
+
+def test_folders_are_counted_and_absent_ones_are_empty(tmp_path: Path) -> None:
+    assert collector.folder_fact(str(tmp_path / "none")) == {"path": str(tmp_path / "none"), "files": 0, "size": 0}
+    assert "set nowhere" in collector.guarded(lambda: collector.folder_fact("$state_path/cache"))["unreadable"]
+
+
+# libvirt
+
+
+@pytest.mark.parametrize(
+    ("files", "modular", "auth"),
+    [
+        ({}, False, "sasl"),
+        ({"libvirtd": '#auth_tcp = "none"\n'}, False, "sasl"),
+        ({"libvirtd": 'auth_tcp="sasl"\n  auth_tcp = "none" # open\n', "virtproxyd": ""}, False, "none"),
+        ({"libvirtd": 'auth_tcp = "none"\n', "virtproxyd": "auth_tcp = 'sasl'\n"}, True, "sasl"),
+    ],
+)
+def test_who_listens_for_tcp_says_how_to_prove_oneself(
+    tmp_path: Path, files: dict[str, str], modular: bool, auth: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.conf").write_text(text)
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho ActiveState={'active' if modular else 'inactive'}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    tools = collector.Tools(f"{tmp_path}:{os.environ['PATH']}", 5)
+    wanted = {"transport": "tcp", "conf_dir": str(tmp_path)}
+    assert collector.Libvirt(wanted, tools, collector.Redactor(SALT)).tcp_auth() == auth
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [("error: failed to get domain 'b'", 1), ("error: Domain not found: no domain", 1), ("error: cannot lock", None)],
+)
+def test_a_domain_that_ended_meanwhile_has_no_disks(tmp_path: Path, error: str, found: int | None) -> None:
+    xml = '<domain><devices><disk device="cdrom"><source file="/x"/></disk></devices></domain>'
+    (tmp_path / "virsh").write_text(
+        f"#!/bin/sh\nm=${{4#echo }}; m=${{m%%;*}}\necho $m; echo '{xml}'; echo $m; echo \"{error}\" >&2\n"
+    )
+    (tmp_path / "virsh").chmod(0o755)
+    libvirt = collector.Libvirt({}, collector.Tools(f"{tmp_path}:{os.environ['PATH']}", 5), collector.Redactor(SALT))
+    if found is None:
+        with pytest.raises(collector.StepFailed, match="cannot lock"):
+            libvirt.disks(["a", "b"])
+    else:
+        assert [disk["source"] for disk in libvirt.disks(["a", "b"])] == ["/x"]
+
+
 # Steps
 
 
@@ -465,12 +702,19 @@ cert = -----BEGIN PRIVATE KEY-----
   {self.canary()}
   -----END PRIVATE KEY-----
 """)  # fmt: skip
-        self.write("d/10.conf", f"[libvirt]\nrbd_user = cinder\nkey = {self.key()}\n")
+        self.write(
+            "d/10.conf",
+            f"[libvirt]\nrbd_user = cinder\nkey = {self.key()}\nlive_migration_inbound_addr = $my_ip\n"
+            f"[DEFAULT]\nmy_ip = 10.0.0.7\ncache_dir = {self.root}/cache\n",
+        )
+        for name, text in (("cache/a", "abc"), ("cache/queue/b", ""), ("cache/cache.db-journal", "x")):
+            (self.root / name).parent.mkdir(exist_ok=True)
+            self.write(name, text)
         self.write("etc/broken.conf", f"[DEFAULT]\npassword {self.canary()}\n")
 
     def _ceph(self) -> None:
-        text = f"# {self.key()}\n[global]\nfsid = 1\n[client.a]\nkey = {self.key()}\n{self.canary()}\n"
-        self.write("ceph/ceph.conf", text)
+        head = f"# {self.key()}\n[global]\nfsid = 1\nmon host = 127.0.0.1:6789\n"
+        self.write("ceph/ceph.conf", f"{head}[client.a]\nkey = {self.key()}\n{self.canary()}\n")
         self.write("ceph/ceph.client.glance.keyring", f"[client.glance]\n\tkey = {self.key()}\n", 0o640)
         self.write("ceph/ceph.client.cinder.keyring", f"[client.cinder\n key = {self.key()}\n {self.key()}\n")
 
@@ -489,17 +733,26 @@ cert = -----BEGIN PRIVATE KEY-----
         self.tool("virsh", f"""case "$*" in
             *capabilities*) echo '@@@version@@Using library: libvirt 9.0.0
 Running hypervisor: QEMU 7.2.22'; echo '@@@hostname@@h'; echo '@@@secret-list@@ {uuid} ceph x'; echo ' {private} ceph y'
-            echo '@@@capabilities@@<cpu><model>kvm64</model></cpu>';;
+            echo '@@@capabilities@@<cpu><model>kvm64</model><vendor>AMD</vendor></cpu>'; echo '@@@list --uuid@@ 77';;
+            *dumpxml?77*) m=${{4#echo }}; echo "${{m%%;*}}"
+            echo '<domain><name>i-1 @@@x@@</name><uuid>77</uuid><title>{key}</title><devices><disk type="network">'
+            echo '<source protocol="rbd" name="vms/77_disk"><host name="fd00::1" port="6789"/></source>'
+            echo '<backingStore><source name="no"/></backingStore><driver cache="none"/><target dev="vda"/><shareable/>'
+            echo '<auth username="cinder"><secret uuid="{uuid}"/></auth></disk></devices></domain>';;
             *{uuid}*) echo "<secret ephemeral='no' private='no'><usage type='ceph'><name>client.x {self.key()}"
             echo '</name></usage></secret>@@@'{key}; echo 'warning {told}' >&2;;
             *{private}*) echo "<secret ephemeral='no' private='yes'/>@@@"; echo 'error: {self.key()}' >&2;;
             *hostname*) echo "error: password={self.canary()} {self.key()}" >&2; exit 1;; esac""")  # fmt: skip
+        self.tool("ip", """echo '[{"addr_info":[{"local":"10.0.0.1"}]},{"addr_info":[{"local":"fe80::1"}]}]'""")
         self.tool("qemu-img", f"echo 'Unknown protocol {self.key()}' >&2")
         self.tool("dpkg-query", f"echo 'dpkg: {self.key()}' >&2; exit 2")
         self.tool("python3", f"echo 'mysql://u:{self.canary()}@h {self.key()}' >&2; exit 1")
 
     def request(self) -> dict[str, Any]:
-        role = {"units": ["nova-compute"], "account": "nobody", "project": "nova", "executables": []}
+        role = {
+            "units": ["nova-compute"], "account": "nobody", "project": "nova", "executables": [], "log": True,
+            "folders": {"cache_dir": "/none"}, "addresses": ["libvirt.live_migration_inbound_addr"],
+        }  # fmt: skip
         broken = dict(role, config=[f"{self.root}/etc/broken.conf"])
         working = dict(role, config=[f"{self.root}/etc/nova.conf", f"{self.root}/d"], modules=True)
         return {
@@ -547,13 +800,24 @@ def told_by(tree: Tree) -> HostFacts:
 
 def test_the_whole_answer_is_typed(tree: Tree) -> None:
     facts = json.loads(told_by(tree).model_dump_json())
-    assert facts["ceph_conf"]["problems"] == ["line 6: not an option: no name before ="]
+    assert facts["ceph_conf"]["problems"] == ["line 7: not an option: no name before ="]
     assert facts["services"]["cinder-volume"]["entries"]["unreadable"].endswith("cannot start with this file")
     assert {entry["section"] for entry in facts["services"]["nova-compute"]["entries"]} >= {"libvirt", "database"}
     assert facts["services"]["nova-compute"]["unit"]["active"] == "failed"
     assert facts["packages"]["unreadable"].startswith("dpkg-query: exit code 2: dpkg: hmac:")
     assert facts["modules"]["nova-compute"]["unreadable"].startswith(f"{tree.root}/bin/python3: exit code 1")
     assert facts["libvirt"]["rbd_block_driver"] is False
+    assert (facts["libvirt"]["cpu_model"], facts["libvirt"]["cpu_vendor"]) == ("kvm64", "AMD")
+    (disk,) = facts["libvirt"]["disks"]
+    assert (disk["domain"], disk["source"], disk["cache"]) == ("i-1 @@@x@@", "vms/77_disk", "none")
+    assert (disk["shareable"], disk["user"], disk["hosts"]) == (True, "cinder", ["[fd00::1]:6789"])
+    assert facts["addresses"] == ["10.0.0.1", "fe80::1"]
+    assert facts["mon_hosts"] == {"127.0.0.1": ["127.0.0.1"]}
+    assert facts["services"]["nova-compute"]["addresses"] == {"libvirt.live_migration_inbound_addr": ["10.0.0.7"]}
+    assert facts["services"]["nova-compute"]["folders"]["cache_dir"] == {
+        "path": f"{tree.root}/cache", "files": 1, "size": 3,
+    }  # fmt: skip
+    assert facts["services"]["nova-compute"]["errors"] is None
     peer = facts["libvirt"]["peers"]["other"]["unreadable"]
     assert peer.startswith("qemu+tcp://127.0.0.1/system: error: password=hmac:")
     assert facts["logins"][0]["error"].startswith("exit code 1")
