@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +17,7 @@ from lab.errors import LabError
 from lab.machine import Machine
 from lab.plan import Plan, write_private
 from lab.roles import ROLES, ceph, identity
+from lab.roles.role import poll
 from lab.state import State
 
 PROJECT = Path(__file__).parent.parent
@@ -51,18 +53,23 @@ class Option(_Strict):
     value: str | None = Field(..., description="null takes the option away.")
 
 
-class Step(_Strict):
-    """Something done on one or several hosts: a name, `role:NAME` (all) or `first:NAME`.
+class Script(_Strict):
+    """A bash script for one or several hosts: a name, `role:NAME` (all) or `first:NAME`."""
+
+    on: str
+    run: str = ""
+    as_admin: bool = Field(False, description="The script gets the OS_* variables of the cloud's administrator.")
+
+
+class Step(Script):
+    """Something done on hosts.
 
     What it says to keep, and the file of its option, are put back byte for byte by mend, with
     owner, mode and times.
     """
 
-    on: str
     keep: tuple[str, ...] = Field((), description="Paths, and cephx entities, that the script changes.")
     option: Option | None = None
-    run: str = Field("", description="A bash script.")
-    as_admin: bool = Field(False, description="The script gets the OS_* variables of the cloud's administrator.")
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
@@ -76,11 +83,9 @@ class Step(_Strict):
         return bool(self.keep or self.option)
 
 
-class Settled(_Strict):
+class Settled(Script):
     """A script that is repeated until it succeeds, or a role that is waited for as at the lab's start."""
 
-    on: str
-    run: str = ""
     ready: str = ""
     timeout: float = 120
 
@@ -170,12 +175,18 @@ def _take_back(plan: Plan, fault: Fault) -> None:
 
 
 def _carry_out(plan: Plan, fault: Fault, step: Step) -> None:
-    script = f". /dev/stdin\n{step.run}" if step.as_admin else step.run
     for machine in targets(plan, step.on):
         if step.kept:
             _edit(machine, fault, _request(plan, step))
         if step.run:
-            machine.run(render(plan, script), stdin=_login(plan) if step.as_admin else None)
+            _run(plan, machine, step)
+
+
+def _run(plan: Plan, machine: Machine, script: Script) -> bool:
+    # By stdin: a password belongs in no script, which an error would show.
+    login, given = (". /dev/stdin\n", _login(plan)) if script.as_admin else ("", None)
+    machine.run(login + render(plan, script.run), stdin=given)
+    return True
 
 
 def _wait(plan: Plan, steps: Sequence[Settled]) -> None:
@@ -185,7 +196,7 @@ def _wait(plan: Plan, steps: Sequence[Settled]) -> None:
             if ready:
                 ready(machine, plan)
             else:
-                machine.wait("settling", render(plan, step.run), timeout=step.timeout)
+                poll(f"{machine.name}: settling", partial(_run, plan, machine, step), timeout=step.timeout)
 
 
 def _edit(machine: Machine, fault: Fault, request: Mapping[str, object]) -> None:
@@ -204,10 +215,17 @@ def _request(plan: Plan, step: Step) -> dict[str, object]:
 
 
 def _login(plan: Plan) -> str:
-    """The administrator's variables, for a script's stdin: a password belongs in no script."""
-    names = {"AUTH_URL": identity.auth_url(plan), "USERNAME": "admin", "PASSWORD": plan.secrets.get("admin"),
-             "PROJECT_NAME": "admin", "USER_DOMAIN_ID": "default", "PROJECT_DOMAIN_ID": "default",
-             "IDENTITY_API_VERSION": "3", "VOLUME_API_VERSION": "3"}
+    """The variables by which OpenStack's commands know the administrator."""
+    names = {
+        "AUTH_URL": identity.auth_url(plan),
+        "USERNAME": "admin",
+        "PASSWORD": plan.secrets.get("admin"),
+        "PROJECT_NAME": "admin",
+        "USER_DOMAIN_ID": "default",
+        "PROJECT_DOMAIN_ID": "default",
+        "IDENTITY_API_VERSION": "3",
+        "VOLUME_API_VERSION": "3",
+    }
     return "".join(f"export OS_{name}={shlex.quote(value)}\n" for name, value in names.items())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.checks import finding
+from fixtures.facts.base import NotMeasured
 from fixtures.scratch.plugin import Run
 from fixtures.scratch.sweep import look_around
 
@@ -18,6 +19,8 @@ def test_suite_leaves_nothing_behind(scratch_run: Run) -> None:
     Why: a suite that litters is switched off; and what it cannot remove, the cloud cannot remove either.
     """
     around = look_around(scratch_run.site, scratch_run.folder)
+    if around.unseen:
+        raise NotMeasured(f"not all could be listed: {'; '.join(around.unseen)}")
     why = {str(it.record): it.why for it in scratch_run.swept.left}
     left = [f"{record}: {why.get(str(record), 'its run is dead')}" for record in around.left]
     assert not left, finding(

@@ -36,6 +36,7 @@ class FakeSite:
     dying: dict[str, int] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     stuck: set[str] = field(default_factory=set)
+    down: set[Kind] = field(default_factory=set)
     looks_to_die: int = 2
     answer: Callable[[Record], None] = lambda record: None
 
@@ -63,8 +64,10 @@ class FakeSite:
             self.log.append(found.id)
         self.dying.setdefault(found.id, self.looks_to_die)
 
-    def all(self) -> Iterable[Found]:
-        return list(self.there.values())
+    def all(self, kind: Kind) -> Iterable[Found]:
+        if kind in self.down:
+            raise ConnectFailure("connection refused")
+        return [found for found in self.there.values() if found.kind == kind]
 
     def inhabitants(self, project: str) -> Iterable[Found]:
         return [found for found in self.there.values() if found.project == project]
@@ -452,11 +455,22 @@ def test_nothing_to_sweep_is_nothing_to_fail(site: FakeSite, tmp_path: Path) -> 
 
 def test_what_comes_and_goes_meanwhile_is_not_unknown(ledger: Ledger, tmp_path: Path) -> None:
     class Busy(FakeSite):
-        def all(self) -> Iterable[Found]:
-            new = make(self, ledger, "volume")
-            seen = list(self.there.values())
+        def all(self, kind: Kind) -> Iterable[Found]:
+            new = make(self, ledger, kind)
+            seen = list(super().all(kind))
             del self.there[new.id]
             ledger.removed(new)
             return seen
 
     assert look_around(Busy(), tmp_path).unknown == ()
+
+
+def test_a_service_that_is_down_hides_only_its_own(site: FakeSite, ledger: Ledger, tmp_path: Path) -> None:
+    make(site, ledger, "volume")
+    die(ledger)
+    stray = site.add("server", str(Name(OTHER_RUN, "main", "server", 1)))
+    site.down = {"image"}
+    result = sweep_site(site, tmp_path, 60)
+    assert (len(result.removed), result.around.unknown) == (1, (stray,))
+    assert result.around.unseen == ("images: connection refused",)
+    assert not result.clean

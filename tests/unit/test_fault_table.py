@@ -1,0 +1,119 @@
+"""The fault table is whole: every static check has a fault, and every fault can be made and mended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from lab import faults
+from lab.cgroup import Group
+from lab.errors import LabError
+from lab.machine import Machine
+from lab.plan import Plan, Profile, Secrets, addresses
+
+PROJECT = Path(__file__).parents[2]
+CLOUDS = ("clouds/lab.yaml", "clouds/lab-split.yaml")
+SUBNET = IPv4Network("10.9.8.0/24")
+FAULTS = faults.load_faults(faults.fault_files())
+
+WITHOUT_A_FAULT: dict[str, str] = {}
+"""Static checks that nothing in the lab can make fail, each with the reason."""
+
+
+@cache
+def _static_checks() -> frozenset[str]:
+    """Ids of the static checks, as pytest collects them for the lab's clouds."""
+    return frozenset(check for cloud in CLOUDS for check in _collected(cloud))
+
+
+def _collected(cloud: str) -> set[str]:
+    command = [sys.executable, "-m", "pytest", "--cloud", cloud, "-m", "static", "--collect-only", "-q", "suites"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    names = [line.partition("[")[2].rstrip("]") for line in done.stdout.splitlines() if "::" in line]
+    return {name.partition(":")[0] for name in names}
+
+
+def _plan(profile: str, folder: Path) -> Plan:
+    """A lab that is not there, with secrets of the names that provisioning makes."""
+    read = Profile.load(profile)
+    places = addresses(SUBNET, read.machines)
+    machines = {name: Machine(name, places[name], roles, Group("none", name)) for name, roles in read.machines.items()}
+    secrets = Secrets(folder / "secrets.json")
+    for name in ("admin", "fsid-uuid", read.options["volume_secret"], read.options["ephemeral_secret"]):
+        secrets.get(name)
+    return Plan(read, machines, secrets, SUBNET, folder)
+
+
+def test_every_static_check_has_a_fault() -> None:
+    caught = {check for fault in FAULTS.values() for check in fault.fails}
+    assert _static_checks() - caught == set(WITHOUT_A_FAULT)
+
+
+def test_faults_name_only_checks_that_exist() -> None:
+    named = {(fault.name, check) for fault in FAULTS.values() for check in (*fault.fails, *fault.also)}
+    assert {pair for pair in named if pair[1] not in _static_checks()} == set()
+
+
+def test_a_fault_names_a_check_once() -> None:
+    named = {fault.name: [*fault.fails, *fault.also] for fault in FAULTS.values()}
+    assert [name for name, checks in named.items() if len(checks) != len(set(checks))] == []
+
+
+def test_every_area_has_a_few_faults_that_ci_runs() -> None:
+    by_area = {path.parent.name: faults.load_faults([path]).values() for path in faults.fault_files()}
+    in_ci = {area: [fault.name for fault in table if fault.slice] for area, table in by_area.items()}
+    assert all(in_ci.values()), in_ci
+    assert 14 <= sum(map(len, in_ci.values())) <= 18, in_ci
+
+
+@pytest.mark.parametrize("area", [path.parent.name for path in faults.fault_files()])
+def test_faults_are_named_after_their_area(area: str) -> None:
+    table = faults.load_faults([PROJECT / "suites" / area / "faults.yaml"])
+    assert [name for name in table if not name.startswith(f"{area}.")] == []
+
+
+def test_a_fault_is_told_in_a_sentence() -> None:
+    assert [f.name for f in FAULTS.values() if not f.about.endswith(".")] == []
+
+
+@pytest.mark.parametrize("profile", ["default", "split"])
+def test_faults_fit_every_profile(profile: str, tmp_path: Path) -> None:
+    plan = _plan(profile, tmp_path)
+    for fault in FAULTS.values():
+        faults.check(plan, fault)
+
+
+def test_a_fault_that_cannot_be_mended_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "faults.yaml"
+    table.write_text("[{name: x, about: X., fails: [a.b], break: [{on: storage, run: reboot}]}]\n")
+    with pytest.raises(LabError, match="say under `mend` how it is taken back"):
+        faults.load_faults([table])
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("{on: storage}", "a step wants `run` or `option`"),
+        ("{on: storage, run: x, option: {service: swift, section: s, key: k, value: v}}", "service"),
+        ("{on: storage, option: {service: cinder, section: s, key: k}}", "value"),
+    ],
+)
+def test_a_step_that_is_not_whole_is_refused(step: str, said: str, tmp_path: Path) -> None:
+    table = tmp_path / "faults.yaml"
+    table.write_text(f"[{{name: x, about: X., fails: [a.b], break: [{step}], mend: [{{on: storage, run: x}}]}}]\n")
+    with pytest.raises(LabError, match=said):
+        faults.load_faults([table])
+
+
+def test_a_role_that_cannot_be_waited_for_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "faults.yaml"
+    step = "[{on: storage, run: x}]"
+    waits = "[{on: storage, ready: pki}]"
+    table.write_text(f"[{{name: x, about: X., fails: [a.b], break: {step}, mend: {step}, healed: {waits}}}]\n")
+    with pytest.raises(LabError, match="no role 'pki' that can be waited for"):
+        faults.load_faults([table])
