@@ -19,7 +19,7 @@ import pytest
 
 from fixtures.cloud import load_cloud
 from fixtures.observe.openstack import open_openstack
-from fixtures.scratch.names import KINDS
+from fixtures.scratch.names import KINDS, parse_name
 from fixtures.scratch.site import open_site
 from lab import faults, preflight
 from lab.errors import LabError
@@ -135,7 +135,8 @@ class LabUnderTest:
             patch.setenv("OSC_LAB_STATE", str(self.state.folder))
             cloud = load_cloud(PROJECT / self.cloud_file)
             site = open_site(cloud, open_openstack(cloud), None)
-            return [found.name for kind in KINDS for found in site.all(kind)]
+            every = (found.name for kind in KINDS for found in site.all(kind))
+            return [name for name in every if parse_name(name)]
 
     def wait_for_scratch(self, kind: str, timeout: float = 180.0) -> None:
         """Wait until a run has made a resource of a kind."""
