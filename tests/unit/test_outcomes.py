@@ -72,7 +72,7 @@ def inner(tmp_path: Path) -> Path:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_inner.py").write_text(CHECKS)
     (tmp_path / "cloud.yaml").write_text((PROJECT / "clouds/lab.yaml").read_text() + WAIVERS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\ncache_dir = cache\n")
     return tmp_path
 
 
