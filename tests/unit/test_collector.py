@@ -731,9 +731,9 @@ cert = -----BEGIN PRIVATE KEY-----
             printf ' ; }}\\n\\n'
             ;; esac; done;; esac""")  # fmt: skip
         self.tool("virsh", f"""case "$*" in
-            *capabilities*) echo '@@@version@@Using library: libvirt 9.0.0
-Running hypervisor: QEMU 7.2.22'; echo '@@@hostname@@h'; echo '@@@secret-list@@ {uuid} ceph x'; echo ' {private} ceph y'
-            echo '@@@capabilities@@<cpu><model>kvm64</model><vendor>AMD</vendor></cpu>'; echo '@@@list --uuid@@ 77';;
+            *capabilities*) echo '<version>@@Using library: libvirt 9.0.0
+Running hypervisor: QEMU 7.2.22'; echo '<hostname>@@h'; echo '<secret-list>@@ {uuid} ceph x'; echo ' {private} ceph y'
+            echo '<capabilities>@@<cpu><model>kvm64</model><vendor>AMD</vendor></cpu>'; echo '<list --uuid>@@ 77';;
             *dumpxml?77*) m=${{4#echo }}; echo "${{m%%;*}}"
             echo '<domain><name>i-1 @@@x@@</name><uuid>77</uuid><title>{key}</title><devices><disk type="network">'
             echo '<source protocol="rbd" name="vms/77_disk"><host name="fd00::1" port="6789"/></source>'
