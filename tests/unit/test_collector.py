@@ -231,6 +231,13 @@ def test_ceph_conf_reader_never_fails(text: str) -> None:
     assert all(line <= text.count("\n") + 1 for line, *_ in entries)
 
 
+def test_keyrings_that_ceph_conf_names_are_looked_at(tmp_path: Path, redactor: collector.Redactor) -> None:
+    conf = tmp_path / "ceph.conf"
+    conf.write_text("[client]\nkeyring = /etc/$name\n[client.a]\nkeyring = /x\nlog file = /y\n[client.b]\nkeyring = /x\n")
+    assert collector.named_keyrings(collector.ini_fact(str(conf), redactor)) == ["/x"]
+    assert collector.named_keyrings({"unreadable": "it"}) == []
+
+
 def test_keyring_gives_entities_and_problems() -> None:
     text = f'[client.a]\n\tkey = {KEY}\n\tcaps mon = "allow r"\n[client.b]\nkey={KEY_256}\n'
     keys, problems = collector.parse_keyring(text)
