@@ -95,6 +95,7 @@ def kill_all(state: State) -> None:
     """Cut the power of whatever of this lab runs."""
     for group in cgroup.groups_of(state.lab):
         group.kill()
+    network.remove_ports(state.lab)
 
 
 def _wanted(state: State, record: Record | None, wishes: Wishes) -> Lab:

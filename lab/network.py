@@ -82,6 +82,18 @@ def remove_bridge(lab: str) -> None:
         process.check(["ip", "link", "delete", bridge_name(lab)])
 
 
+def remove_ports(lab: str) -> None:
+    """Delete what hosts have plugged into a lab's bridge.
+
+    The kernel takes a killed host's interface away some time later, and until then the host
+    cannot start again: the name is taken.
+    """
+    if not _exists(bridge_name(lab)):
+        return
+    for link in _ip("link", "show", "master", bridge_name(lab)):
+        process.run(["ip", "link", "delete", link["ifname"]])
+
+
 def _exists(name: str) -> bool:
     return any(link["ifname"] == name for link in _ip("link", "show"))
 
