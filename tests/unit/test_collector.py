@@ -233,7 +233,8 @@ def test_ceph_conf_reader_never_fails(text: str) -> None:
 
 def test_keyrings_that_ceph_conf_names_are_looked_at(tmp_path: Path, redactor: collector.Redactor) -> None:
     conf = tmp_path / "ceph.conf"
-    conf.write_text("[client]\nkeyring = /etc/$name\n[client.a]\nkeyring = /x\nlog file = /y\n[client.b]\nkeyring = /x\n")
+    text = "[client]\nkeyring = /etc/$name\n[client.a]\nkeyring = /x\nlog file = /y\n[client.b]\nkeyring = /x\n"
+    conf.write_text(text)
     assert collector.named_keyrings(collector.ini_fact(str(conf), redactor)) == ["/x"]
     assert collector.named_keyrings({"unreadable": "it"}) == []
 
