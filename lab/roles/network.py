@@ -24,7 +24,9 @@ def _common(plan: Plan) -> ini.Config:
             "notify_nova_on_port_status_changes": True,
             "notify_nova_on_port_data_changes": True,
         },
-        "agent": {"root_helper": "sudo neutron-rootwrap /etc/neutron/rootwrap.conf"},
+        # A first report that meets no server yet is repeated only after the interval.
+        "agent": {"root_helper": "sudo neutron-rootwrap /etc/neutron/rootwrap.conf",
+                  "report_interval": 5},
         "experimental": {"linuxbridge": True},
         "oslo_concurrency": {"lock_path": "/var/lock/neutron"},
         "oslo_policy": {"policy_dirs": "/etc/neutron/policy.d"},
