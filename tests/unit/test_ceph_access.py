@@ -21,7 +21,7 @@ from fixtures.cloud.model import CephAccess as AccessSettings
 from fixtures.cloud.model import Cloud
 from fixtures.digest import digest
 from fixtures.facts.base import NotMeasured
-from fixtures.observe.collector import Redactor
+from fixtures.observe.collector.redact import Redactor
 from fixtures.reach import Hosts
 from tests.unit.test_ceph_observe import CLOUD
 

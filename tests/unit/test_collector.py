@@ -21,8 +21,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.facts.host import HostFacts
-from fixtures.observe import collector
-from fixtures.observe.host import decode, program
+from fixtures.observe.collector import logs, network
+from fixtures.observe.collector.accounts import LoginTry, log_messages, readable_as
+from fixtures.observe.collector.base import NoRights, StepFailed
+from fixtures.observe.collector.files import file_fact, folder_fact, read_text
+from fixtures.observe.collector.hypervisor import Libvirt
+from fixtures.observe.collector.ini import ini_fact, parse_ceph
+from fixtures.observe.collector.keyrings import keyring_fact, parse_keyring
+from fixtures.observe.collector.logs import Log, file_errors, journal_errors, shortened
+from fixtures.observe.collector.network import (
+    addresses_of,
+    client_option,
+    kernel_addresses,
+    mon_hosts,
+    own_addresses,
+    parse_sockets,
+)
+from fixtures.observe.collector.observation import named_keyrings
+from fixtures.observe.collector.redact import Redactor
+from fixtures.observe.collector.sources import (
+    Launch,
+    Options,
+    Sources,
+    environment_entries,
+    init_words,
+    named_sources,
+    service_entries,
+    uwsgi_words,
+)
+from fixtures.observe.collector.steps import Step, guarded
+from fixtures.observe.collector.tools import TOOL_PATH, Tools
+from fixtures.observe.collector.units import calendar_seconds, choose_unit
+from fixtures.observe.host import decode
+from fixtures.observe.parcel import parcel
 
 SALT = b"0123456789abcdef"
 KEY = base64.b64encode(struct.pack("<HIIH", 1, 1700000000, 5, 16) + bytes(range(100, 116))).decode()
@@ -40,8 +71,8 @@ def digest(secret: str) -> str:
 
 
 @pytest.fixture
-def redactor() -> collector.Redactor:
-    return collector.Redactor(SALT)
+def redactor() -> Redactor:
+    return Redactor(SALT)
 
 
 # Secrets
@@ -56,7 +87,7 @@ def redactor() -> collector.Redactor:
         "sql_passwd", "private_key_passphrase", "db_pass", "secret_id", "client_secret",
     ],
 )  # fmt: skip
-def test_option_is_secret_by_name(name: str, redactor: collector.Redactor) -> None:
+def test_option_is_secret_by_name(name: str, redactor: Redactor) -> None:
     assert redactor.option(name, "s3kr1t-value") == digest("s3kr1t-value")
 
 
@@ -76,7 +107,7 @@ def test_option_is_secret_by_name(name: str, redactor: collector.Redactor) -> No
         ("disk_cachemodes", "network=writeback"), ("secret_file", "/etc/x"),
     ],
 )  # fmt: skip
-def test_option_is_no_secret(name: str, value: str, redactor: collector.Redactor) -> None:
+def test_option_is_no_secret(name: str, value: str, redactor: Redactor) -> None:
     assert redactor.option(name, value) == value
 
 
@@ -91,12 +122,12 @@ def test_option_is_no_secret(name: str, value: str, redactor: collector.Redactor
         ("amqp://u:{}@h1:5672,h2:5672/", ["pw"]),
     ],
 )
-def test_passwords_in_urls_are_replaced_within(url: str, expected: list[str], redactor: collector.Redactor) -> None:
+def test_passwords_in_urls_are_replaced_within(url: str, expected: list[str], redactor: Redactor) -> None:
     value = url.format(*expected)
     assert redactor.option("transport_url", value) == url.format(*(digest(password) for password in expected))
 
 
-def test_percent_encoded_passwords_compare_equal(redactor: collector.Redactor) -> None:
+def test_percent_encoded_passwords_compare_equal(redactor: Redactor) -> None:
     assert redactor.text("mysql://u:p%40ss%2F1@h/db") == f"mysql://u:{digest('p@ss/1')}@h/db"
 
 
@@ -104,7 +135,7 @@ def test_percent_encoded_passwords_compare_equal(redactor: collector.Redactor) -
     "password",
     ["p@ss", "p:ss", "p/ss", "p,ss", "p ss", "p@h:1/x", "@", "://x", "p#s?s", "a@b,c@d", "a,x://y", "a x://y"],
 )  # fmt: skip
-def test_odd_passwords_in_urls_do_not_show(password: str, redactor: collector.Redactor) -> None:
+def test_odd_passwords_in_urls_do_not_show(password: str, redactor: Redactor) -> None:
     told = redactor.option("connection", f"mysql+pymysql://user:zz{password}zz@db.example/name")
     assert "zz" not in told
     assert told.startswith("mysql+pymysql://user:hmac:")
@@ -112,13 +143,13 @@ def test_odd_passwords_in_urls_do_not_show(password: str, redactor: collector.Re
 
 
 @pytest.mark.parametrize("key", [KEY, KEY_256])
-def test_cephx_keys_are_replaced_anywhere(key: str, redactor: collector.Redactor) -> None:
+def test_cephx_keys_are_replaced_anywhere(key: str, redactor: Redactor) -> None:
     for text in (f"key = {key}", f"--key={key} --id x", f'{{"key": "{key}"}}', f"x{key}", key.replace("/", "\\/")):
         assert digest(key) in redactor.text(text)
         assert key[10:30] not in redactor.text(text)
 
 
-def test_a_key_that_was_encoded_twice_does_not_show(redactor: collector.Redactor) -> None:
+def test_a_key_that_was_encoded_twice_does_not_show(redactor: Redactor) -> None:
     twice = base64.b64encode(KEY.encode()).decode()
     assert twice[:30] not in redactor.text(f"value {twice}")
 
@@ -133,11 +164,11 @@ def test_a_key_that_was_encoded_twice_does_not_show(redactor: collector.Redactor
         "X gAAAAABCANARYpwCANARYpwCANARYpw y",
     ],
 )  # fmt: skip
-def test_secrets_in_texts_do_not_show(text: str, redactor: collector.Redactor) -> None:
+def test_secrets_in_texts_do_not_show(text: str, redactor: Redactor) -> None:
     assert "CANARY" not in redactor.text(text)
 
 
-def test_a_secret_seen_once_shows_nowhere(redactor: collector.Redactor) -> None:
+def test_a_secret_seen_once_shows_nowhere(redactor: Redactor) -> None:
     redactor.option("password", "Zebra-4711")
     assert redactor.everything({"a": ["tool said Zebra-4711 is wrong"]}) == {
         "a": [f"tool said {digest('Zebra-4711')} is wrong"]
@@ -145,7 +176,7 @@ def test_a_secret_seen_once_shows_nowhere(redactor: collector.Redactor) -> None:
 
 
 def test_a_name_used_as_password_stays_a_name() -> None:
-    redactor = collector.Redactor(SALT, words='["compute1"]')
+    redactor = Redactor(SALT, words='["compute1"]')
     redactor.option("password", "compute1")
     redactor.option("password", "cinder")
     assert redactor.everything(["compute1", "cinder"]) == ["compute1", "cinder"]
@@ -154,7 +185,7 @@ def test_a_name_used_as_password_stays_a_name() -> None:
 @settings(deadline=None)
 @given(text=st.text(max_size=60))
 def test_redaction_never_fails_and_settles(text: str) -> None:
-    redactor = collector.Redactor(SALT)
+    redactor = Redactor(SALT)
     once = redactor.text(text)
     assert redactor.text(once) == once
 
@@ -168,7 +199,7 @@ def test_redaction_never_fails_and_settles(text: str) -> None:
 )
 def test_no_password_of_a_url_shows(user: str, password: str, host: str, tail: str) -> None:
     marked = f"Qq{password}Qq"
-    told = collector.Redactor(SALT).option("connection", f"rabbit://{user}:{marked}@{host}{tail}")
+    told = Redactor(SALT).option("connection", f"rabbit://{user}:{marked}@{host}{tail}")
     assert "Qq" not in told
 
 
@@ -180,14 +211,14 @@ THINGS = st.recursive(
 @settings(deadline=None)
 @given(THINGS)
 def test_the_net_keeps_the_shape(thing: object) -> None:
-    assert type(collector.Redactor(SALT).everything(thing)) is type(thing)
+    assert type(Redactor(SALT).everything(thing)) is type(thing)
 
 
 # ceph.conf and keyrings
 
 
 def options(text: str) -> dict[tuple[str, str], str]:
-    return {(section, key): value for _, section, key, value in collector.parse_ceph(text)[0]}
+    return {(section, key): value for _, section, key, value in parse_ceph(text)[0]}
 
 
 def test_ceph_conf_is_read_as_ceph_reads_it() -> None:
@@ -204,7 +235,7 @@ def test_ceph_conf_is_read_as_ceph_reads_it() -> None:
         ("global", "long"): "ab",
         ("client.x", "keyring"): "/k",
     }
-    assert collector.parse_ceph(text)[1] == []
+    assert parse_ceph(text)[1] == []
 
 
 @pytest.mark.parametrize(
@@ -220,28 +251,28 @@ def test_ceph_conf_is_read_as_ceph_reads_it() -> None:
     ],
 )
 def test_ceph_conf_problems_are_told_with_their_line(text: str, problem: str) -> None:
-    assert any(found.startswith(problem) for found in collector.parse_ceph(text)[1])
+    assert any(found.startswith(problem) for found in parse_ceph(text)[1])
 
 
 @settings(deadline=None)
 @given(st.text(st.sampled_from("[]=#;\"'\\ \t\nab$é"), max_size=80))
 def test_ceph_conf_reader_never_fails(text: str) -> None:
-    entries, problems = collector.parse_ceph(text)
+    entries, problems = parse_ceph(text)
     assert all(re.match(r"line \d+: ", problem) for problem in problems)
     assert all(line <= text.count("\n") + 1 for line, *_ in entries)
 
 
-def test_keyrings_that_ceph_conf_names_are_looked_at(tmp_path: Path, redactor: collector.Redactor) -> None:
+def test_keyrings_that_ceph_conf_names_are_looked_at(tmp_path: Path, redactor: Redactor) -> None:
     conf = tmp_path / "ceph.conf"
     text = "[client]\nkeyring = /etc/$name\n[client.a]\nkeyring = /x\nlog file = /y\n[client.b]\nkeyring = /x\n"
     conf.write_text(text)
-    assert collector.named_keyrings(collector.ini_fact(str(conf), redactor)) == ["/x"]
-    assert collector.named_keyrings({"unreadable": "it"}) == []
+    assert named_keyrings(ini_fact(str(conf), redactor)) == ["/x"]
+    assert named_keyrings({"unreadable": "it"}) == []
 
 
 def test_keyring_gives_entities_and_problems() -> None:
     text = f'[client.a]\n\tkey = {KEY}\n\tcaps mon = "allow r"\n[client.b]\nkey={KEY_256}\n'
-    keys, problems = collector.parse_keyring(text)
+    keys, problems = parse_keyring(text)
     assert keys == {"client.a": KEY, "client.b": KEY_256}
     assert problems == []
 
@@ -256,7 +287,7 @@ def test_keyring_gives_entities_and_problems() -> None:
     ],
 )
 def test_keyring_problems_hold_no_key(text: str, problem: str) -> None:
-    problems = collector.parse_keyring(text)[1]
+    problems = parse_keyring(text)[1]
     assert re.search(problem, " ".join(problems))
     assert KEY[:10] not in " ".join(problems)
 
@@ -266,7 +297,7 @@ def test_keyring_problems_hold_no_key(text: str, problem: str) -> None:
 def test_a_hostile_keyring_is_a_problem_not_a_crash(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("k") / "keyring"
     path.write_bytes(data)
-    told = collector.guarded(lambda: collector.keyring_fact(str(path), {}, collector.Redactor(SALT)))
+    told = guarded(lambda: keyring_fact(str(path), {}, Redactor(SALT)))
     assert "unreadable" in told or told["problems"]
 
 
@@ -277,11 +308,11 @@ def test_file_fact_follows_links(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("abc")
     (tmp_path / "f").chmod(0o640)
     (tmp_path / "l").symlink_to("f")
-    told = collector.file_fact(str(tmp_path / "l"))
+    told = file_fact(str(tmp_path / "l"))
     assert (told["kind"], told["mode"], told["size"]) == ("file", 0o640, 3)
     assert told["owner"] == pwd.getpwuid(os.getuid()).pw_name
-    assert collector.file_fact(str(tmp_path / "none"))["kind"] == "absent"
-    assert collector.file_fact(str(tmp_path / "f" / "x"))["kind"] == "absent"
+    assert file_fact(str(tmp_path / "none"))["kind"] == "absent"
+    assert file_fact(str(tmp_path / "f" / "x"))["kind"] == "absent"
 
 
 def test_a_fifo_a_loop_and_a_giant_are_not_read(tmp_path: Path) -> None:
@@ -292,9 +323,9 @@ def test_a_fifo_a_loop_and_a_giant_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"[DEFAULT]\nx = \xe9\n")
     reasons = {"fifo": "not a regular file", "loop": "symbolic", "giant": "bytes, more than", "latin": "line 2: is not"}
     for name, reason in reasons.items():
-        told = collector.guarded(lambda name=name: collector.read_text(str(tmp_path / name)))  # type: ignore[misc]
+        told = guarded(lambda name=name: read_text(str(tmp_path / name)))  # type: ignore[misc]
         assert reason in told["unreadable"]
-    assert "symbolic links" in collector.guarded(lambda: collector.file_fact(str(tmp_path / "loop")))["unreadable"]
+    assert "symbolic links" in guarded(lambda: file_fact(str(tmp_path / "loop")))["unreadable"]
 
 
 # Services
@@ -303,7 +334,7 @@ def test_a_fifo_a_loop_and_a_giant_are_not_read(tmp_path: Path) -> None:
 def test_calendar_seconds_agree_with_the_clock() -> None:
     for moment in (0, 951782400, 951868800, 1709164800, 1709251200, 1795240039, 4102444800):
         there = time.gmtime(moment)
-        assert collector.calendar_seconds(time.strftime("%Y-%m-%d", there), time.strftime("%H:%M:%S", there)) == moment
+        assert calendar_seconds(time.strftime("%Y-%m-%d", there), time.strftime("%H:%M:%S", there)) == moment
 
 
 def test_the_first_installed_unit_is_chosen() -> None:
@@ -311,13 +342,13 @@ def test_the_first_installed_unit_is_chosen() -> None:
         "a.service": {"Id": "a.service", "LoadState": "not-found"},
         "b.service": {"Id": "b", "LoadState": "masked"},
     }
-    assert collector.choose_unit(["a.service", "b.service"], units)["Id"] == "b"
-    assert collector.choose_unit(["a.service"], units)["Id"] == "a.service"
+    assert choose_unit(["a.service", "b.service"], units)["Id"] == "b"
+    assert choose_unit(["a.service"], units)["Id"] == "a.service"
 
 
 def test_named_sources_keep_their_order() -> None:
     words = ["--config-dir", "/d", "--config-file=/a", "--debug", "--config-file", "/b", "--config-file"]
-    assert list(collector.named_sources(words)) == [("dir", "/d"), ("file", "/a"), ("file", "/b")]
+    assert list(named_sources(words)) == [("dir", "/d"), ("file", "/a"), ("file", "/b")]
 
 
 INIT_SCRIPT = """#!/bin/sh
@@ -336,20 +367,20 @@ def test_debian_init_scripts_are_understood_unexecuted(tmp_path: Path) -> None:
     script = tmp_path / "nova-compute"
     script.write_text(INIT_SCRIPT.replace("HERE", str(tmp_path)))
     head = ["/usr/bin/nova-compute", "--config-file=/etc/nova/nova.conf"]
-    assert collector.init_words(str(script)) == head
+    assert init_words(str(script)) == head
     (tmp_path / "nova-compute.conf").write_text("")
-    assert collector.init_words(str(script)) == [*head, f"--config-file={tmp_path}/nova-compute.conf"]
+    assert init_words(str(script)) == [*head, f"--config-file={tmp_path}/nova-compute.conf"]
 
 
 def test_uwsgi_hands_on_what_its_ini_says(tmp_path: Path) -> None:
     (tmp_path / "u.ini").write_text("[uwsgi]\npyargv = --config-file /a --config-dir /d\n")
-    assert collector.uwsgi_words(["--ini", str(tmp_path / "u.ini")]) == ["--config-file", "/a", "--config-dir", "/d"]
-    assert collector.uwsgi_words(["--pyargv", "--config-file=/b"]) == ["--config-file=/b"]
+    assert uwsgi_words(["--ini", str(tmp_path / "u.ini")]) == ["--config-file", "/a", "--config-dir", "/d"]
+    assert uwsgi_words(["--pyargv", "--config-file=/b"]) == ["--config-file=/b"]
 
 
 def test_environment_options_are_entries() -> None:
     env = {"OS_DEFAULT__DEBUG": "true", "OS_KEYSTONE_AUTHTOKEN__PASSWORD": "abc", "OS_USERNAME": "x", "PATH": "/"}
-    told = list(collector.environment_entries(env, collector.Redactor(SALT)))
+    told = list(environment_entries(env, Redactor(SALT)))
     assert [(entry["section"], entry["key"], entry["value"]) for entry in told] == [
         ("DEFAULT", "debug", "true"),
         ("keystone_authtoken", "password", digest("abc")),
@@ -358,8 +389,8 @@ def test_environment_options_are_entries() -> None:
 
 def test_a_file_the_service_could_not_start_with_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.conf").write_text("[DEFAULT]\nCANARY without an equals sign\n")
-    sources = collector.Sources({"config": [str(tmp_path / "a.conf")]}, collector.Launch([], {}, "/"))
-    told = collector.service_entries(sources, {}, collector.Redactor(SALT))
+    sources = Sources({"config": [str(tmp_path / "a.conf")]}, Launch([], {}, "/"))
+    told = service_entries(sources, {}, Redactor(SALT))
     assert told["unreadable"].startswith(f"{tmp_path}/a.conf: line 2: neither = nor :")
     assert "CANARY" not in told["unreadable"]
 
@@ -369,9 +400,9 @@ def test_sockets_are_decoded() -> None:
         "  sl  local_address rem_address   st\n"
         "   0: 0100007F:1F90 00000000:0000 0A 0\n   1: 0100007F:1F91 00000000:0000 01 0\n"
     )
-    assert list(collector.parse_sockets(table, socket.AF_INET)) == [("127.0.0.1", 8080)]
+    assert list(parse_sockets(table, socket.AF_INET)) == [("127.0.0.1", 8080)]
     six = "head\n   0: 0000000000000000FFFF00000100007F:0016 x 0A\n"
-    assert list(collector.parse_sockets(six, socket.AF_INET6)) == [("::ffff:127.0.0.1", 22)]
+    assert list(parse_sockets(six, socket.AF_INET6)) == [("::ffff:127.0.0.1", 22)]
 
 
 @pytest.mark.parametrize(
@@ -387,26 +418,26 @@ def test_sockets_are_decoded() -> None:
     ],
 )  # fmt: skip
 def test_hosts_of_mon_host_in_all_its_forms(text: str, hosts: list[str]) -> None:
-    assert collector.mon_hosts(text) == hosts
+    assert mon_hosts(text) == hosts
 
 
 @given(st.text(st.sampled_from("[]:,; v12/afmon.0"), max_size=40))
 def test_no_mon_host_breaks_its_reader(text: str) -> None:
-    assert all(host and not set(host) & set("[],; ") for host in collector.mon_hosts(text))
+    assert all(host and not set(host) & set("[],; ") for host in mon_hosts(text))
 
 
 def test_clients_read_their_own_section_first() -> None:
-    entries = collector.parse_ceph("[client]\nmon_host = a\n[global]\nmon_host = b\n")[0]
-    assert collector.client_option(entries, "mon_host") == "a"
-    assert collector.client_option(entries[1:], "mon_host") == "b"
-    assert collector.client_option([], "mon_host") == ""
+    entries = parse_ceph("[client]\nmon_host = a\n[global]\nmon_host = b\n")[0]
+    assert client_option(entries, "mon_host") == "a"
+    assert client_option(entries[1:], "mon_host") == "b"
+    assert client_option([], "mon_host") == ""
 
 
 def test_a_name_has_the_addresses_that_the_host_gives_it() -> None:
-    assert "127.0.0.1" in collector.addresses_of("localhost")
-    assert collector.addresses_of("[FD00::0001]") == ["fd00::1"]
+    assert "127.0.0.1" in addresses_of("localhost")
+    assert addresses_of("[FD00::0001]") == ["fd00::1"]
     for name, reason in (("no.such.invalid", "does not resolve"), ("$my_ip", "set nowhere")):
-        assert reason in collector.guarded(lambda name=name: collector.addresses_of(name))["unreadable"]  # type: ignore[misc]
+        assert reason in guarded(lambda name=name: addresses_of(name))["unreadable"]  # type: ignore[misc]
 
 
 FIB = """Main:
@@ -427,13 +458,13 @@ def test_without_ip_the_kernel_tells_the_addresses(tmp_path: Path, monkeypatch: 
     (tmp_path / "net").mkdir()
     (tmp_path / "net/fib_trie").write_text(FIB)
     (tmp_path / "net/if_inet6").write_text("00000000000000000000000000000001 01 80 10 80       lo\n")
-    monkeypatch.setattr(collector, "PROC", str(tmp_path))
-    assert collector.own_addresses(collector.Tools("", 1)) == ["10.0.0.7", "::1"]
+    monkeypatch.setattr(network, "PROC", str(tmp_path))
+    assert own_addresses(Tools("", 1)) == ["10.0.0.7", "::1"]
 
 
 def test_the_kernel_and_ip_agree_on_this_machine() -> None:
-    told = collector.own_addresses(collector.Tools(os.environ["PATH"] + ":" + collector.TOOL_PATH, 5))
-    assert {address.partition("%")[0] for address in collector.kernel_addresses()} == set(told)
+    told = own_addresses(Tools(os.environ["PATH"] + ":" + TOOL_PATH, 5))
+    assert {address.partition("%")[0] for address in kernel_addresses()} == set(told)
 
 
 # Logs
@@ -463,9 +494,9 @@ LOG = [
 
 
 def told_of(path: Path) -> Any:
-    services = {"s": {"errors": collector.file_errors(str(path), START)}, "t": {"unreadable": "x"}}
-    services = collector.Redactor(SALT).everything(services)
-    collector.shortened(services)
+    services = {"s": {"errors": file_errors(str(path), START)}, "t": {"unreadable": "x"}}
+    services = Redactor(SALT).everything(services)
+    shortened(services)
     return services["s"]["errors"]
 
 
@@ -487,7 +518,7 @@ def test_errors_since_the_start_are_told_once_each(tmp_path: Path) -> None:
 
 
 def test_a_long_log_is_read_from_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "LOG_LIMIT", 1000)
+    monkeypatch.setattr(logs, "LOG_LIMIT", 1000)
     log = tmp_path / "x.log"
     log.write_text("".join(logged(f"06:{n // 60:02}:{n % 60:02}", "ERROR", f"{n}") + "\n" for n in range(600)))
     told = told_of(log)
@@ -501,17 +532,17 @@ def test_a_log_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty.log").write_text("")
     os.mkfifo(tmp_path / "fifo.log")
     for name, reason in (("odd", "in the form of oslo.log"), ("fifo", "not a regular file"), ("none", "No such file")):
-        told = collector.guarded(lambda name=name: told_of(tmp_path / f"{name}.log"))  # type: ignore[misc]
+        told = guarded(lambda name=name: told_of(tmp_path / f"{name}.log"))  # type: ignore[misc]
         assert reason in told["unreadable"]
     assert told_of(tmp_path / "empty.log")["loggers"] == {}
 
 
 def test_a_secret_cut_in_two_does_not_show(tmp_path: Path) -> None:
-    redactor = collector.Redactor(SALT)
+    redactor = Redactor(SALT)
     redactor.option("password", "Zebra-4711-Zebra-4711")
     (tmp_path / "x.log").write_text(logged("06:00:01", "ERROR", "y" * 265 + " Zebra-4711-Zebra-4711"))
-    services = redactor.everything({"s": {"errors": collector.file_errors(str(tmp_path / "x.log"), START)}})
-    collector.shortened(services)
+    services = redactor.everything({"s": {"errors": file_errors(str(tmp_path / "x.log"), START)}})
+    shortened(services)
     assert "Zebra" not in json.dumps(services)
 
 
@@ -527,13 +558,13 @@ def test_the_journal_serves_where_there_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "rows").write_text("\n".join(rows) + "\n")
     (tmp_path / "journalctl").write_text(f"#!/bin/sh\ncat {tmp_path}/rows\n")
     (tmp_path / "journalctl").chmod(0o755)
-    tools = collector.Tools(f"{tmp_path}:{os.environ['PATH']}", 5)
-    told = collector.journal_errors("glance-api.service", START, tools)
+    tools = Tools(f"{tmp_path}:{os.environ['PATH']}", 5)
+    told = journal_errors("glance-api.service", START, tools)
     assert {name: logger["count"] for name, logger in told["loggers"].items()} == {"glance.x": 1, "glance.y": 1}
     assert told["loggers"]["glance.y"]["last"][0][1:] == ["given", "OSError: x"]
     (tmp_path / "rows").write_text(row("Started it.") + "\n")
-    with pytest.raises(collector.StepFailed, match="no log file"):
-        collector.journal_errors("glance-api.service", START, tools)
+    with pytest.raises(StepFailed, match="no log file"):
+        journal_errors("glance-api.service", START, tools)
 
 
 @pytest.mark.parametrize(
@@ -552,21 +583,21 @@ def test_a_log_is_where_oslo_puts_it(tmp_path: Path, argv: list[str], options: d
     here = str(tmp_path)
     for file in ("b.log", "p.log", "p-wsgi.log"):
         (tmp_path / file).write_text("")
-    launch = collector.Launch([word.replace("HERE", here) for word in argv], {}, "/")
+    launch = Launch([word.replace("HERE", here) for word in argv], {}, "/")
     role = {"config": [here], "project": "none", "prog": "p", "executables": ["p", "p-wsgi"]}
     entries = [{"section": "DEFAULT", "key": key, "value": text.replace("HERE", here)} for key, text in options.items()]
-    log = collector.Log(role, collector.Sources(role, launch), collector.Options(entries))
+    log = Log(role, Sources(role, launch), Options(entries))
     assert log.path(0) == (f"{here}/{name}" if name else "")
 
 
 def test_options_that_refer_in_a_circle_end() -> None:
     entries = [{"section": "DEFAULT", "key": key, "value": text} for key, text in (("a", "${b}"), ("b", "$a/x"))]
-    assert "$" in collector.Options(entries).get("DEFAULT", "a")
+    assert "$" in Options(entries).get("DEFAULT", "a")
 
 
 def test_folders_are_counted_and_absent_ones_are_empty(tmp_path: Path) -> None:
-    assert collector.folder_fact(str(tmp_path / "none")) == {"path": str(tmp_path / "none"), "files": 0, "size": 0}
-    assert "set nowhere" in collector.guarded(lambda: collector.folder_fact("$state_path/cache"))["unreadable"]
+    assert folder_fact(str(tmp_path / "none")) == {"path": str(tmp_path / "none"), "files": 0, "size": 0}
+    assert "set nowhere" in guarded(lambda: folder_fact("$state_path/cache"))["unreadable"]
 
 
 # libvirt
@@ -588,9 +619,9 @@ def test_who_listens_for_tcp_says_how_to_prove_oneself(
         (tmp_path / f"{name}.conf").write_text(text)
     (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho ActiveState={'active' if modular else 'inactive'}\n")
     (tmp_path / "systemctl").chmod(0o755)
-    tools = collector.Tools(f"{tmp_path}:{os.environ['PATH']}", 5)
+    tools = Tools(f"{tmp_path}:{os.environ['PATH']}", 5)
     wanted = {"transport": "tcp", "conf_dir": str(tmp_path)}
-    assert collector.Libvirt(wanted, tools, collector.Redactor(SALT)).tcp_auth() == auth
+    assert Libvirt(wanted, tools, Redactor(SALT)).tcp_auth() == auth
 
 
 @pytest.mark.parametrize(
@@ -603,9 +634,9 @@ def test_a_domain_that_ended_meanwhile_has_no_disks(tmp_path: Path, error: str, 
         f"#!/bin/sh\nm=${{4#echo }}; m=${{m%%;*}}\necho $m; echo '{xml}'; echo $m; echo \"{error}\" >&2\n"
     )
     (tmp_path / "virsh").chmod(0o755)
-    libvirt = collector.Libvirt({}, collector.Tools(f"{tmp_path}:{os.environ['PATH']}", 5), collector.Redactor(SALT))
+    libvirt = Libvirt({}, Tools(f"{tmp_path}:{os.environ['PATH']}", 5), Redactor(SALT))
     if found is None:
-        with pytest.raises(collector.StepFailed, match="cannot lock"):
+        with pytest.raises(StepFailed, match="cannot lock"):
             libvirt.disks(["a", "b"])
     else:
         assert [disk["source"] for disk in libvirt.disks(["a", "b"])] == ["/x"]
@@ -616,10 +647,10 @@ def test_a_domain_that_ended_meanwhile_has_no_disks(tmp_path: Path, error: str, 
 
 def test_a_step_that_fails_says_why_and_one_that_hangs_is_left() -> None:
     def fails() -> None:
-        raise collector.StepFailed("no virsh")
+        raise StepFailed("no virsh")
 
-    assert collector.Step(fails).value(1) == {"unreadable": "no virsh"}
-    assert "no answer within" in collector.Step(lambda: time.sleep(5)).value(0.05)["unreadable"]
+    assert Step(fails).value(1) == {"unreadable": "no virsh"}
+    assert "no answer within" in Step(lambda: time.sleep(5)).value(0.05)["unreadable"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -627,16 +658,16 @@ def test_an_unforeseen_failure_costs_its_step_only() -> None:
     def breaks() -> None:
         raise TypeError("CANARY")
 
-    assert collector.Step(breaks).value(1) == {"unreadable": "unforeseen TypeError"}
+    assert Step(breaks).value(1) == {"unreadable": "unforeseen TypeError"}
 
 
 def test_tools_end_in_time() -> None:
-    tools = collector.Tools(os.environ["PATH"], 0.2)
+    tools = Tools(os.environ["PATH"], 0.2)
     start = time.monotonic()
-    with pytest.raises(collector.StepFailed, match=r"sh: no answer within 0.2 s"):
+    with pytest.raises(StepFailed, match=r"sh: no answer within 0.2 s"):
         tools.run(["sh", "-c", "sleep 30 & sleep 30"])
     assert time.monotonic() - start < 5
-    with pytest.raises(collector.StepFailed, match="not-a-tool: is not installed"):
+    with pytest.raises(StepFailed, match="not-a-tool: is not installed"):
         tools.run(["not-a-tool"])
 
 
@@ -650,8 +681,8 @@ def test_reading_is_tried_as_the_account(tmp_path: Path) -> None:
     (tmp_path / "closed").write_text("")
     (tmp_path / "closed").chmod(0o600)
     paths = [str(tmp_path / name) for name in ("open", "closed", "none")]
-    assert list(collector.readable_as("nobody", paths).values()) == [True, False, None]
-    assert collector.readable_as("no-such-account", paths) == dict.fromkeys(paths)
+    assert list(readable_as("nobody", paths).values()) == [True, False, None]
+    assert readable_as("no-such-account", paths) == dict.fromkeys(paths)
 
 
 # The whole
@@ -781,7 +812,7 @@ Running hypervisor: QEMU 7.2.22'; echo '<hostname>@@h'; echo '<secret-list>@@ {u
 
 def run(python: str, request: dict[str, Any], env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
     command = [python, "-I", "-S", "-B", "-"]
-    return subprocess.run(command, input=program(request), capture_output=True, env=env, timeout=60, check=False)
+    return subprocess.run(command, input=parcel(request), capture_output=True, env=env, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -833,7 +864,7 @@ def test_the_whole_answer_is_typed(tree: Tree) -> None:
 
 
 def test_a_private_secret_is_read_from_its_file_or_not_at_all(tmp_path: Path) -> None:
-    libvirt = collector.Libvirt({"secret_dir": str(tmp_path)}, collector.Tools("", 1), collector.Redactor(SALT))
+    libvirt = Libvirt({"secret_dir": str(tmp_path)}, Tools("", 1), Redactor(SALT))
     (tmp_path / "u.base64").write_text(KEY)
     assert libvirt._kept("u", ephemeral=False) == digest(KEY)
     assert libvirt._kept("none", ephemeral=False) is None
@@ -869,7 +900,7 @@ def test_cephs_log_is_told_once_without_noise() -> None:
         "2026-11-21T06:07:12.783+0000 7fbf19ab86c0 -1 AuthRegistry(0x36e784a8) no keyring found\n"
         "2026-11-21T06:07:12.784+0000 7fbf25462040 -1 AuthRegistry(0x7ffc1ea89950) no keyring found\n"
     )
-    assert collector.log_messages(log) == [
+    assert log_messages(log) == [
         "auth: unable to find a keyring on /k: (2) No such file",
         "AuthRegistry no keyring found",
     ]
@@ -878,6 +909,6 @@ def test_cephs_log_is_told_once_without_noise() -> None:
 def test_without_rights_a_login_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     wanted = {"user": "x", "account": "root"}
-    login = collector.LoginTry(wanted, sys.executable, "/c", collector.Tools(os.environ["PATH"], 1))
-    with pytest.raises(collector.NoRights, match="needs root to act as root"):
+    login = LoginTry(wanted, sys.executable, "/c", Tools(os.environ["PATH"], 1))
+    with pytest.raises(NoRights, match="needs root to act as root"):
         login.read()

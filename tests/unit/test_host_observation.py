@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.host import HostFacts
-from fixtures.observe.host import decode, observe_hosts, program, request
+from fixtures.observe.host import decode, observe_hosts, request
+from fixtures.observe.parcel import parcel
 from fixtures.reach import Hosts
 from fixtures.roles import ROLES, role_on
 
@@ -77,10 +79,10 @@ def test_a_hypervisor_tries_the_others_by_name_and_address() -> None:
 
 def test_the_salt_travels_on_stdin_only() -> None:
     asked = request(cloud(), "ctl", SALT)
-    sent = program(asked).decode()
-    told = re.search(r'b64decode\("([A-Za-z0-9+/=]+)"\)', sent)
+    sent = parcel(asked).decode()
+    told = re.search(r'main\(unwrap\("([A-Za-z0-9+/=]+)"\)\)', sent)
     assert told
-    assert json.loads(base64.b64decode(told.group(1)))["salt"] == base64.b64encode(SALT).decode()
+    assert json.loads(zlib.decompress(base64.b64decode(told.group(1))))["salt"] == base64.b64encode(SALT).decode()
 
 
 def test_a_cloud_file_overrides_the_table_host_last() -> None:

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.facts.host import ConfigEntry
-from fixtures.observe import collector
+from fixtures.observe.collector.base import StepFailed
+from fixtures.observe.collector.ini import parse_oslo
+from fixtures.observe.collector.redact import Redactor
+from fixtures.observe.collector.sources import Launch, Sources, environment_entries
 from fixtures.oslo import ENVIRONMENT, OsloConfig
 
 cfg: Any = pytest.importorskip("oslo_config.cfg")
@@ -21,9 +24,9 @@ def config(*files: str, environment: Mapping[str, str] | None = None) -> OsloCon
     entries = [
         ConfigEntry(file=f"/etc/{number}.conf", line=line, section=section, key=key, value=value)
         for number, text in enumerate(files)
-        for line, section, key, value in collector.parse_oslo(text)
+        for line, section, key, value in parse_oslo(text)
     ]
-    from_environment = collector.environment_entries(dict(environment or {}), collector.Redactor(b"salt"))
+    from_environment = environment_entries(dict(environment or {}), Redactor(b"salt"))
     return OsloConfig([*entries, *(ConfigEntry(**entry) for entry in from_environment)])
 
 
@@ -158,9 +161,9 @@ def parsed_by_oslo(path: Path, text: str) -> dict[str, dict[str, list[str]]] | N
 def parsed_by_us(text: str) -> dict[str, dict[str, list[str]]] | None:
     sections: dict[str, dict[str, list[str]]] = {}
     try:
-        for _, section, key, value in collector.parse_oslo(text):
+        for _, section, key, value in parse_oslo(text):
             sections.setdefault(section, {}).setdefault(key, []).append(value)
-    except collector.StepFailed:
+    except StepFailed:
         return None
     return sections
 
@@ -228,7 +231,7 @@ def test_default_files_are_found_as_oslo_config_finds_them(tmp_path: Path, monke
         (home / "nova-compute.conf.d" / name).write_text("[DEFAULT]\n")
     monkeypatch.setenv("HOME", str(home))
     role = {"project": "nova", "prog": "nova-compute"}
-    sources = collector.Sources(role, collector.Launch([], {}, str(home)))
+    sources = Sources(role, Launch([], {}, str(home)))
     expected = cfg.find_config_files("nova", "nova-compute")
     folder = cfg.find_config_dirs("nova", "nova-compute")[0]
     assert sources.files == [*expected, os.path.join(folder, "a.conf"), os.path.join(folder, "b.conf")]  # noqa: PTH118
@@ -240,5 +243,5 @@ def test_default_folders_come_before_named_files(tmp_path: Path) -> None:
     (home / "glance-api.conf.d" / "x.conf").write_text("")
     (home / "glance-api.conf").write_text("")
     argv = ["/usr/bin/python3", "/usr/bin/glance-api", "--config-file=/g.conf"]
-    sources = collector.Sources({"project": "glance"}, collector.Launch(argv, {}, str(home)))
+    sources = Sources({"project": "glance"}, Launch(argv, {}, str(home)))
     assert sources.files == [str(home / "glance-api.conf.d" / "x.conf"), "/g.conf"]
