@@ -1,4 +1,4 @@
-"""Writes docs/catalogue.md from the checks and docs/report.schema.json from the report's model.
+"""Writes docs/checks.md from the checks, releases.md from the gates, report.schema.json from the report's model.
 
 `python -m docs.generate --check` changes nothing and fails where a page is out of date.
 """
@@ -10,20 +10,35 @@ import contextlib
 import inspect
 import io
 import json
+import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from fixtures.releases import GATES
 from reports.model import Report
 
 DOCS = Path(__file__).parent
 PROJECT = DOCS.parent
 HEAD = """\
-# Catalogue
+# Checks
 
 Written by `tox -e docs` from the checks themselves. `pytest --cloud FILE -k ID` runs one.
+"""
+
+RELEASES_HEAD = """\
+# Releases
+
+Which OpenStack and Ceph releases change what checks expect. Written by `tox -e docs` from `fixtures/releases.py`.
+
+Releases are read from the packages on each host and from the daemons themselves; `releases:` in the cloud file tells
+them where no package does. Outside of its gate a check is *not applicable*, with the reason.
+
+| what | from | otherwise from then on | source | followed in |
+|---|---|---|---|---|
 """
 
 
@@ -84,10 +99,21 @@ def checks() -> dict[str, Row]:
 def pages() -> dict[Path, str]:
     """Return the text of each generated page."""
     schema = json.dumps(Report.model_json_schema(), indent=2) + "\n"
-    return {DOCS / "catalogue.md": _catalogue(checks()), DOCS / "report.schema.json": schema}
+    return {
+        DOCS / "checks.md": _checks(checks()),
+        DOCS / "releases.md": RELEASES_HEAD + "".join(_gates()),
+        DOCS / "report.schema.json": schema,
+    }
 
 
-def _catalogue(rows: dict[str, Row]) -> str:
+def _gates() -> Iterator[str]:
+    texts = {path: path.read_text() for path in sorted((PROJECT / "suites").rglob("*.py"))}
+    for name, gate in sorted(GATES.items(), key=lambda item: (item[1].component, item[1].position, item[0])):
+        followed = [f"`{path.relative_to(PROJECT)}`" for path, text in texts.items() if re.search(rf"\b{name}\b", text)]
+        yield f"| {gate.component} | {gate.since} | {gate.change} | {gate.source} | {', '.join(followed)} |\n"
+
+
+def _checks(rows: dict[str, Row]) -> str:
     parts = [HEAD]
     area = ""
     for row in rows.values():

@@ -34,7 +34,7 @@ def test_the_healthy_lab_is_green(whole: SuiteRun) -> None:
 def test_every_check_of_the_catalogue_page_ran(whole: SuiteRun) -> None:
     documented = {
         line.removeprefix("### ")
-        for line in (PROJECT / "docs/catalogue.md").read_text().splitlines()
+        for line in (PROJECT / "docs/checks.md").read_text().splitlines()
         if line.startswith("### ")
     }
     assert whole.ids("passed") == documented
