@@ -11,8 +11,7 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
 from fixtures.roles import role_on
-from fixtures.targets import service_of
-from fixtures.units import unit_problem
+from fixtures.units import expect_running
 
 DRIVER = "cinder.backup.drivers.ceph.CephBackupDriver"
 pytestmark = pytest.mark.applies_if(
@@ -26,14 +25,7 @@ def test_backup_service_is_up(backup_host: HostFacts, facts: Facts) -> None:
 
     Why: it is the service that gets forgotten, and backups then fail with "no valid host".
     """
-    unit = service_of(backup_host, "cinder-backup").unit
-    problem = unit_problem(unit)
-    assert not problem, finding(
-        f"{backup_host.name}:{unit.name}",
-        found=problem,
-        expected="active and enabled",
-        remedy=f"systemctl enable --now {unit.name}",
-    )
+    expect_running(backup_host, "cinder-backup")
     rows = [row for row in need(facts.openstack.volume_services, "volume services") if row.binary == "cinder-backup"]
     bad = [f"{row.host}: {row.status}, {row.state}" for row in rows if (row.status, row.state) != ("enabled", "up")]
     assert rows and not bad, finding(

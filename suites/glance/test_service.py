@@ -12,18 +12,10 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.host import ErrorLog, HostFacts
 from fixtures.facts.run import Facts
-from fixtures.integration import SINGLE_STORE, config_of, store_section
-from fixtures.oslo import OsloConfig
+from fixtures.integration import SINGLE_STORE, config_of, glance_stores, store_section
 from fixtures.roles import role_on
 from fixtures.targets import service_of
-from fixtures.units import unit_problem
-
-
-def _stores(config: OsloConfig) -> dict[str, str]:
-    """Store id to type, in the multistore form."""
-    pairs = (item.split(":", 1) for item in config.items("DEFAULT", "enabled_backends"))
-    return {name.strip(): (kind[0].strip() if kind else "") for name, *kind in pairs}
-
+from fixtures.units import expect_running
 
 # What these loggers say has its cause in the message bus, the database, Keystone or a client's connection.
 ELSEWHERE = re.compile(
@@ -47,18 +39,12 @@ def test_image_service_runs_and_answers(glance_host: HostFacts, facts: Facts) ->
     Why: a service that is not enabled is gone after the next reboot; a store that could not be reached is told
     nowhere but in the log.
     """
-    service = service_of(glance_host, "glance-api")
-    problem = unit_problem(service.unit)
-    assert not problem, finding(
-        f"{glance_host.name}:{service.unit.name}",
-        found=problem,
-        expected="active and enabled",
-        remedy=f"systemctl enable --now {service.unit.name}",
-    )
+    expect_running(glance_host, "glance-api")
     api = need(facts.openstack.image_api, "image API")
     assert api.versions, finding(
         api.endpoint, found="no version", expected="API versions", remedy="look at the glance-api log"
     )
+    service = service_of(glance_host, "glance-api")
     log = need(service.errors, f"{glance_host.name}: log of glance-api")
     errors = _own_errors(log)
     assert not errors, finding(
@@ -90,7 +76,7 @@ def test_rbd_is_an_enabled_store(glance_host: HostFacts, cloud: Cloud) -> None:
     Why: a store that is not enabled is not loaded, whatever its section says.
     """
     config = config_of(glance_host, "glance-api")
-    multistore = _stores(config)
+    multistore = glance_stores(config)
     if multistore:
         good = multistore.get(cloud.glance.store, "") == "rbd" if cloud.glance.store else "rbd" in multistore.values()
         where, expected = config.where("DEFAULT", "enabled_backends"), f"{cloud.glance.store or 'NAME'}:rbd"
@@ -116,7 +102,7 @@ def test_rbd_is_the_default_store(glance_host: HostFacts, cloud: Cloud) -> None:
     Why: an image in another store is copied in full at every boot and for every volume.
     """
     config = config_of(glance_host, "glance-api")
-    stores = _stores(config)
+    stores = glance_stores(config)
     option, fallback = ("default_backend", "unset") if stores else ("default_store", "file")
     found = config.get(SINGLE_STORE, option, fallback)
     good = stores.get(found) == "rbd" and found == (cloud.glance.store or found) if stores else found == "rbd"

@@ -10,8 +10,8 @@ from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import Disk, HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of, find_secret
-from fixtures.targets import auth_of, libvirt_of, service_of
-from fixtures.units import unit_problem
+from fixtures.targets import auth_of, libvirt_of
+from fixtures.units import expect_running
 
 on_rbd = pytest.mark.applies_if(
     lambda cloud: cloud.ceph.pools.vms is not None, "the cloud file names no vms pool: no ephemeral disks on RBD"
@@ -24,14 +24,7 @@ def test_compute_service_is_up(hypervisor: HostFacts, facts: Facts) -> None:
 
     Why: a hypervisor that is down takes its guests with it, and cannot be migrated to.
     """
-    unit = service_of(hypervisor, "nova-compute").unit
-    problem = unit_problem(unit)
-    assert not problem, finding(
-        f"{hypervisor.name}:{unit.name}",
-        found=problem,
-        expected="active and enabled",
-        remedy=f"systemctl enable --now {unit.name}",
-    )
+    expect_running(hypervisor, "nova-compute")
     libvirt = hypervisor.libvirt
     assert not isinstance(libvirt, Unreadable), finding(
         f"{hypervisor.name}: libvirt",
