@@ -637,9 +637,9 @@ def test_a_domain_that_ended_meanwhile_has_no_disks(tmp_path: Path, error: str, 
     libvirt = Libvirt({}, Tools(f"{tmp_path}:{os.environ['PATH']}", 5), Redactor(SALT))
     if found is None:
         with pytest.raises(StepFailed, match="cannot lock"):
-            libvirt.disks(["a", "b"])
+            libvirt.domains(["a", "b"])
     else:
-        assert [disk["source"] for disk in libvirt.disks(["a", "b"])] == ["/x"]
+        assert [disk["source"] for domain in libvirt.domains(["a", "b"]) for disk in domain["disks"]] == ["/x"]
 
 
 # Steps
