@@ -1,3 +1,10 @@
 """The plugin list; nothing else."""
 
-pytest_plugins = ("fixtures.targets", "fixtures.live", "fixtures.scratch.plugin", "fixtures.plugin", "reports.plugin")
+pytest_plugins = (
+    "fixtures.targets",
+    "fixtures.live",
+    "fixtures.scratch.plugin",
+    "fixtures.plugin",
+    "fixtures.sources",
+    "reports.plugin",
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from lab import faults, lifecycle, preflight, process
-from lab.errors import LabError
+from lab.errors import CannotHost, LabError
 from lab.lab import Lab
 from lab.lifecycle import Wishes
 from lab.plan import PROFILES
@@ -20,6 +20,7 @@ from lab.status import show
 
 Word = Callable[[argparse.Namespace, State], int]
 INTERRUPTED = 130
+CANNOT_HOST = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _carry_out(options)
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
-        return 1
+        return CANNOT_HOST if isinstance(error, CannotHost) else 1
     except KeyboardInterrupt:
         print("lab: interrupted. `python -m lab up` goes on from here, `down` takes all away", file=sys.stderr)
         return INTERRUPTED

@@ -3,3 +3,7 @@
 
 class LabError(Exception):
     """What went wrong, where, and what to do about it, in words for a person."""
+
+
+class CannotHost(LabError):
+    """This machine cannot host a lab as it is."""

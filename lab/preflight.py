@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab import process
 from lab.cgroup import hierarchies
-from lab.errors import LabError
+from lab.errors import CannotHost, LabError
 
 PACKAGES = Path(__file__).parent.parent / "packages.txt"
 GIB = 2**30
@@ -41,13 +41,13 @@ def require_root() -> None:
     """The shortest check, for the words that look into a lab."""
     problems = _platform()
     if problems:
-        raise LabError(_as_text(problems))
+        raise CannotHost(_as_text(problems))
 
 
 def check(
     state: Path, cache: Path, *, build_base: bool, provision: bool, boot: bool, network: Callable[[], list[str]]
 ) -> None:
-    """Raise one LabError that lists all that stands in the way."""
+    """Raise one CannotHost that lists all that stands in the way."""
     problems = _platform() or [
         *_programs(),
         *_kernel(),
@@ -56,7 +56,7 @@ def check(
         *(network() if shutil.which("ip") else []),
     ]
     if problems:
-        raise LabError(_as_text(problems))
+        raise CannotHost(_as_text(problems))
 
 
 def _as_text(problems: list[str]) -> str:

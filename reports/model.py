@@ -68,6 +68,9 @@ class Run(_Part):
     ceph_versions: dict[str, int] = Field({}, description="Version string of running daemons to their number")
     packages: dict[str, str] = Field({}, description="Installed packages of interest to the versions found")
     unreached: dict[str, str] = Field({}, description="Hosts that could not be observed, and why")
+    facts_recorded: str = Field(
+        "", description="When the facts were recorded that this run judged, ISO 8601, UTC; empty for a live cloud"
+    )
     not_collected: tuple[str, ...] = Field((), description="Files of checks that could not be read at all")
     expired_waivers: tuple[dict[str, Any], ...] = ()
     counts: dict[Outcome, int]

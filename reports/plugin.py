@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import platform
 import sys
+import tempfile
 import time
 from collections import Counter
 from importlib import metadata
@@ -41,7 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Gather outcomes where they come together: not in a worker."""
     if config.getoption("cloud", None) and not hasattr(config, "workerinput"):
+        _refuse_a_closed_folder(config.option.reports)
         config.pluginmanager.register(Gatherer(config), "conformance-report")
+
+
+def _refuse_a_closed_folder(folder: Path) -> None:
+    """A run whose report cannot be written would be in vain."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise pytest.UsageError(f"{folder}: reports cannot be written here: {error.strerror} (--reports DIR)") from None
 
 
 class Gatherer:

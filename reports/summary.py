@@ -35,6 +35,10 @@ def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None
             f"expired waiver: {waiver['check']} [{waiver['target']}] of {waiver['owner']}, {waiver['expires']}"
         )
     terminal.write_line(verdict(report))
+    if report.run.facts_recorded:
+        terminal.write_line(
+            f"judged by facts recorded at {report.run.facts_recorded}; the cloud itself was not looked at"
+        )
     terminal.write_line(f"report: {path}")
 
 

@@ -22,7 +22,7 @@ from fixtures.observe.openstack import open_openstack
 from fixtures.scratch.names import KINDS, parse_name
 from fixtures.scratch.site import open_site
 from lab import faults, preflight
-from lab.errors import LabError
+from lab.errors import CannotHost
 from lab.faults import Fault
 from lab.lab import Lab
 from lab.machine import Machine
@@ -45,7 +45,7 @@ def cannot_host() -> str:
         return ""
     try:
         preflight.check(STATES, STATES, build_base=False, provision=True, boot=True, network=list)
-    except LabError as error:
+    except CannotHost as error:
         return " ".join(str(error).split())
     return ""
 
@@ -82,11 +82,16 @@ class LabUnderTest:
         """Run `python -m lab WORD…`, its progress shown as it comes."""
         subprocess.run([sys.executable, "-m", "lab", *words], cwd=PROJECT, env=self._environment, check=True)
 
-    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def python(self, *arguments: str, state: str = "") -> subprocess.CompletedProcess[str]:
         """Run a Python module as a person would, output and errors together."""
-        command = [sys.executable, *arguments]
+        environment = self._environment | ({"OSC_LAB_STATE": state} if state else {})
         return subprocess.run(
-            command, cwd=PROJECT, env=self._environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [sys.executable, *arguments],
+            cwd=PROJECT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     @contextmanager
@@ -102,10 +107,11 @@ class LabUnderTest:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
 
-    def suite(self, *options: str, cloud_file: str = "") -> SuiteRun:
-        """Run the suite against this lab and read its report."""
+    def suite(self, *options: str, cloud_file: str = "", elsewhere: bool = False) -> SuiteRun:
+        """Run the suite against this lab (or, `elsewhere`, without any of its keys and addresses); read its report."""
         folder = Path(tempfile.mkdtemp(prefix="runs-"))
-        done = self.python("-m", "pytest", "--cloud", cloud_file or self.cloud_file, "--reports", str(folder), *options)
+        command = ("-m", "pytest", "--cloud", cloud_file or self.cloud_file, "--reports", str(folder), *options)
+        done = self.python(*command, state="/nonexistent" if elsewhere else "")
         path = folder / "latest" / "report.json"
         if not path.exists():
             raise AssertionError(f"no report; the suite said:\n{done.stdout}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -12,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
+import recorded
+from recorded.__main__ import outcomes
 from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
 
 
 @pytest.fixture(scope="module")
 def whole(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> SuiteRun:
     """The whole suite, journeys included, on two workers."""
-    junit = tmp_path_factory.mktemp("junit") / "out.xml"
-    run = lab.suite("-n", "2", f"--junitxml={junit}", "-vv", "--tb=long")
-    (run.folder / "out.xml").write_text(junit.read_text())
+    kept = tmp_path_factory.mktemp("kept")
+    run = lab.suite("-n", "2", f"--junitxml={kept}/out.xml", "--save-facts", str(kept / "facts"), "-vv", "--tb=long")
+    shutil.copytree(kept, run.folder, dirs_exist_ok=True)
     return run
 
 
@@ -59,9 +62,28 @@ def test_no_secret_is_in_any_output(lab: LabUnderTest, whole: SuiteRun) -> None:
     texts = {"terminal": whole.output} | {
         str(path): path.read_text() for path in whole.folder.rglob("*") if path.is_file()
     }
-    assert any("out.xml" in name for name in texts)
+    assert {"out.xml", "facts.json", "report.json"} <= {Path(name).name for name in texts}
     leaks = [name for name, text in texts.items() for secret in secrets if secret in text]
     assert leaks == []
+
+
+def _outcomes(run: SuiteRun) -> dict[tuple[str, str], str]:
+    return {(entry.check, entry.target): entry.outcome for entry in run.report.entries}
+
+
+def test_stored_facts_give_the_same_outcomes_elsewhere(lab: LabUnderTest, whole: SuiteRun) -> None:
+    stored = lab.suite("--facts", str(whole.folder / "facts"), elsewhere=True)
+    journeys = {(e.check, e.target) for e in stored.entries("not applicable") if "journey" in e.message}
+    live = _outcomes(whole)
+    assert _outcomes(stored) == {key: "not applicable" if key in journeys else told for key, told in live.items()}
+    assert journeys
+    assert stored.exit_code == pytest.ExitCode.OK
+
+
+def test_the_recording_is_of_these_checks(lab: LabUnderTest) -> None:
+    judged = lab.suite("-m", "static", "--facts", str(recorded.folder(lab.profile)), elsewhere=True)
+    assert outcomes(judged.report) == recorded.outcomes_file(lab.profile).read_text(), "record anew: tox -e record"
+    assert judged.exit_code == pytest.ExitCode.OK
 
 
 def test_ceph_through_a_host_gives_the_same_outcomes(lab: LabUnderTest, whole: SuiteRun, tmp_path: Path) -> None:
@@ -70,9 +92,8 @@ def test_ceph_through_a_host_gives_the_same_outcomes(lab: LabUnderTest, whole: S
     cloud = tmp_path / "through-host.yaml"
     cloud.write_text("\n".join(lines))
     run = lab.suite("-m", "static", cloud_file=str(cloud))
-    static = {(entry.check, entry.target): entry.outcome for entry in run.report.entries}
-    before = {(entry.check, entry.target): entry.outcome for entry in whole.report.entries}
-    assert static == {key: outcome for key, outcome in before.items() if key in static}
+    static = _outcomes(run)
+    assert static == {key: outcome for key, outcome in _outcomes(whole).items() if key in static}
     assert len(static) > 100
 
 

@@ -20,7 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.facts.base import Unreadable
 from fixtures.facts.host import HostFacts
+from fixtures.facts.run import Facts
+from fixtures.facts.store import save_facts
 from fixtures.observe.collector import logs, network
 from fixtures.observe.collector.accounts import LoginTry, log_messages, readable_as
 from fixtures.observe.collector.base import NoRights, StepFailed
@@ -830,6 +833,9 @@ def test_no_canary_leaves_the_host(tree: Tree, python: str) -> None:
     facts = decode("h", "n", ran.stdout, 0, "")
     assert facts.libvirt is not None
     assert "unforeseen" not in ran.stdout.decode()
+    told = Unreadable(unreadable="not asked")
+    stored = save_facts(Facts(observed_at=0, hosts={"h": facts}, ceph_cluster=told, apis=told), tree.root / "stored")
+    assert not [canary for canary in tree.canaries if canary in stored.read_text()]
 
 
 def told_by(tree: Tree) -> HostFacts:

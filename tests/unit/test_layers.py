@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "remediate": {"remediate", "fixtures"},
     "reports": {"reports"},
     "lab": {"lab"},
+    "recorded": {"recorded", "reports", "lab"},
 }
 OURS = {*MAY_IMPORT, "tests", "docs"}
 

@@ -14,14 +14,14 @@ import pytest
 from reports.model import Report
 
 PROJECT = Path(__file__).parents[2]
-FACTS = Path(__file__).parent / "data" / "facts-default.json"
+FACTS = PROJECT / "recorded/default/facts.json"
 
 CONFTEST = f"""
 import fixtures.observe.run
 from pathlib import Path
 from fixtures.facts.run import Facts
 
-pytest_plugins = ("fixtures.targets", "fixtures.plugin", "reports.plugin")
+pytest_plugins = ("fixtures.targets", "fixtures.plugin", "fixtures.sources", "reports.plugin")
 fixtures.observe.run.observe = lambda cloud, salt, progress: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
 """
 

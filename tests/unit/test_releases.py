@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import recorded
 from fixtures import releases
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
+from fixtures.facts.store import load_facts
 from fixtures.releases import GATES, Component, Gate
 from fixtures.versions import OpenStackRelease, openstack, version
 
 PROJECT = Path(__file__).parents[2]
-FACTS = Facts.model_validate_json((Path(__file__).parent / "data" / "facts-default.json").read_text())
+FACTS = load_facts(recorded.folder("default"))
 CLOUD = load_cloud(PROJECT / "clouds/lab.yaml")
 
 
