@@ -116,6 +116,10 @@ def _compute_config(machine: Machine, plan: Plan) -> ini.Config:
             "reserved_host_memory_mb": 0,
         },
         "libvirt": _libvirt(machine, plan),
+        "workarounds": {
+            "never_download_image_if_on_rbd": True,
+            "ensure_libvirt_rbd_instance_dir_cleanup": True,
+        },
     }
     return ini.merge(_common(machine, plan), hypervisor)
 

@@ -17,6 +17,9 @@ security_driver = "none"
 default_tls_x509_cert_dir = "{_QEMU_PKI}"
 default_tls_x509_verify = 1
 """
+_WORKERS = """max_workers = 50
+max_client_requests = 20
+"""
 _LAY_OUT_PKI = """
 cd /etc/pki
 mkdir -p CA libvirt/private qemu
@@ -31,7 +34,7 @@ for end in server client; do
 done
 rmdir lab
 """
-_SECRET = """<secret ephemeral='no' private='{private}'>
+_SECRET = """<secret ephemeral='no' private='yes'>
   <uuid>{uuid}</uuid>
   <usage type='ceph'><name>client.{user} secret</name></usage>
 </secret>
@@ -41,7 +44,7 @@ _SECRET = """<secret ephemeral='no' private='{private}'>
 def _provision(machine: Machine, plan: Plan) -> None:
     machine.write("/etc/libvirt/qemu.conf", _QEMU_CONF, mode=0o600)
     ident = plan.secrets.get(f"{machine.name}-host-uuid")
-    machine.write("/etc/libvirt/libvirtd.conf", f'host_uuid = "{ident}"\n')
+    machine.write("/etc/libvirt/libvirtd.conf", f'host_uuid = "{ident}"\n{_WORKERS}')
     # An idle daemon that goes away would come back only with the next client.
     machine.write("/etc/default/libvirtd", 'LIBVIRTD_ARGS=""\n')
     _certificates(machine, plan)
@@ -68,8 +71,7 @@ def _secrets(plan: Plan) -> dict[str, str]:
 
 
 def _define_secret(machine: Machine, plan: Plan, ident: str, part: str) -> None:
-    private = "yes" if plan.profile.options.get("secret_private") else "no"
-    text = _SECRET.format(private=private, uuid=ident, user=plan.profile.users[part])
+    text = _SECRET.format(uuid=ident, user=plan.profile.users[part])
     machine.run("virsh -q secret-define /dev/stdin >/dev/null", stdin=text)
     # In memory and gone with the command: a key's text belongs on no disk and in no argv.
     machine.run("f=$(mktemp -p /dev/shm); trap 'rm -f $f' EXIT; cat > $f\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 import pytest
 
 from fixtures.checks import finding
 from fixtures.facts.base import NotMeasured, Unreadable, need
 from fixtures.facts.host import HostFacts, IniFile
 from fixtures.facts.run import Facts
+from fixtures.integration import monitor_hosts
 
 
 def _conf(host: HostFacts) -> IniFile:
@@ -56,7 +55,7 @@ def test_ceph_conf_names_this_cluster(client_host: HostFacts, facts: Facts) -> N
     assert fsid == facts.ceph.fsid, finding(
         where, found=f"fsid {fsid or 'unset'}", expected=facts.ceph.fsid, remedy="rewrite fsid"
     )
-    known = {_host_part(address) for monitor in facts.ceph.monitors for address in monitor.addresses}
+    known = monitor_hosts(facts)
     hosts = need(client_host.mon_hosts, f"{where}: mon_host")
     strange = {host: told for host, answer in hosts.items() if (told := _not_a_monitor(answer, known))}
     assert hosts and not strange, finding(
@@ -67,7 +66,7 @@ def test_ceph_conf_names_this_cluster(client_host: HostFacts, facts: Facts) -> N
     )
 
 
-def _not_a_monitor(answer: tuple[str, ...] | Unreadable, known: set[str]) -> str:
+def _not_a_monitor(answer: tuple[str, ...] | Unreadable, known: frozenset[str]) -> str:
     if isinstance(answer, Unreadable):
         return answer.unreadable
     return "" if set(answer) <= known else f"{', '.join(answer)} is no monitor"
@@ -76,11 +75,6 @@ def _not_a_monitor(answer: tuple[str, ...] | Unreadable, known: set[str]) -> str
 def _option(conf: IniFile, key: str) -> str:
     values = {entry.section: entry.value for entry in conf.entries if entry.key == key}
     return values.get("client", values.get("global", ""))
-
-
-def _host_part(address: str) -> str:
-    """Of a monitor's address: "v1:10.0.0.1:6789", "v2:[fd00::1]:3300"."""
-    return str(ipaddress.ip_address(address.partition(":")[2].rpartition(":")[0].strip("[]")))
 
 
 @pytest.mark.check("host.ceph_conf.parse", severity="major", source="S1 KA LP1914814 GC")

@@ -11,7 +11,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.host import Secret
 from fixtures.facts.run import Facts
-from fixtures.integration import by_hypervisor, find_secret, secret_user, secret_uuid
+from fixtures.integration import by_hypervisor, config_of, find_secret, secret_user, secret_uuid
 from fixtures.targets import SecretUse, auth_of, libvirt_of
 
 DOCUMENTATION_EXAMPLE = "457eb676-33da-42ec-9a8c-9293d545c337"
@@ -127,3 +127,19 @@ def test_secret_survives_a_restart(secret_use: SecretUse, facts: Facts, cloud: C
             expected="root 0600",
             remedy=f"chown root {file.path}; chmod 0600 {file.path}",
         )
+
+
+@pytest.mark.check("nova.secret.private", severity="info", source="LS NI")
+def test_secrets_are_told_to_nobody(secret_use: SecretUse, facts: Facts, cloud: Cloud) -> None:
+    """The secret is private where nothing is injected into disks, and readable where something is.
+
+    Why: libvirt hands a key that is not private to whoever may talk to it; only injection (libguestfs) needs that.
+    """
+    secret = _defined(secret_use, facts, cloud)
+    injects = config_of(facts.host(secret_use.host), "nova-compute").integer("libvirt", "inject_partition", -2) != -2
+    assert secret.private != injects, finding(
+        f"{secret_use.host}: secret {secret.uuid}",
+        found=f"private {secret.private}, injection {'on' if injects else 'off'}",
+        expected=f"private {not injects}",
+        remedy="see nova.config.injection" if injects else "virsh secret-define with private='yes'",
+    )
