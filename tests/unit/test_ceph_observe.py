@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from fixtures.ceph import Answer, Ask, CephAccess, CephDenied, CephError, CephUnreachable
+from fixtures.ceph.access import Header
 from fixtures.cloud.model import Ceph, Cinder, Cloud, Host, OpenStack, Pools, Users
 from fixtures.digest import digest
 from fixtures.facts.base import Unreadable
 from fixtures.facts.ceph import AuthEntity, CephFacts, RbdImage, RbdLock, RbdWatcher, TrashEntry
+from fixtures.facts.images import ImageLook
 from fixtures.observe import ceph as observation
 from fixtures.observe.ceph import observe_ceph, read_ceph
 
@@ -66,6 +68,10 @@ class Recorded(CephAccess):
         if pool not in self.state["images"]:
             raise CephError(self.source, f"rbd ls {pool}", 2, "no such pool")
         return tuple(one["name"] for one in self.state["images"][pool])
+
+    def image_ids(self, pool: str) -> dict[str, str]: ...  # type: ignore[empty-body]
+    def headers(self, pool: str, ids: Sequence[str]) -> list[Header | None]: ...  # type: ignore[empty-body]
+    def looks(self, pool: str, names: Sequence[str]) -> dict[str, ImageLook]: ...  # type: ignore[empty-body]
 
     def images(self, pool: str, names: Sequence[str], *, magic: bool = False) -> tuple[RbdImage, ...]:
         return tuple(RbdImage.model_validate(one) for one in self.state["images"][pool] if one["name"] in names)

@@ -16,7 +16,7 @@ import pytest
 from openstack.exceptions import ConfigException
 
 from fixtures.cloud.model import Cloud, OpenStack
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import Unreadable, need
 from fixtures.facts.openstack import OpenStackFacts
 from fixtures.observe.openstack import observe_openstack, open_openstack
 from tests.unit.test_ceph_observe import CLOUD
@@ -251,7 +251,7 @@ def test_services_types_and_pools_are_told(cloud: Cloud) -> None:
 
 def test_lists_only_are_asked_for(api: ApiServer, cloud: Cloud) -> None:
     _observed(cloud)
-    assert len(api.asked) < 20, api.asked
+    assert len(api.asked) < 30, api.asked
 
 
 @pytest.mark.parametrize(
@@ -326,3 +326,18 @@ def test_a_missing_entry_names_the_file(tmp_path: Path) -> None:
     absent = cloud.model_copy(update={"openstack": OpenStack(cloud="here", clouds_yaml=tmp_path / "none.yaml")})
     with pytest.raises(ConfigException, match="the file is not there"):
         open_openstack(absent)
+
+
+def test_what_projects_have_is_listed(api: ApiServer, cloud: Cloud) -> None:
+    facts = _observed(cloud)
+    volumes, servers = need(facts.volumes), need(facts.servers)
+    assert [(one.status, one.backend, one.name_id, one.servers) for one in volumes] == [
+        ("in-use", "rbd", "", (servers[0].id,))
+    ]
+    assert [(one.status, one.task, one.host, one.from_image) for one in servers] == [
+        ("SHUTOFF", "", "compute1", True),
+        ("ACTIVE", "deleting", "compute2", False),
+    ]
+    assert servers[0].updated_at == "2026-01-01T00:01:00Z"
+    assert need(facts.volume_snapshots)[0].volume_id == need(facts.backups)[0].volume_id == volumes[0].id
+    assert all("all_tenants=True" in asked for asked in api.asked if "/detail" in asked)
