@@ -6,5 +6,6 @@ pytest_plugins = (
     "fixtures.scratch.plugin",
     "fixtures.plugin",
     "fixtures.sources",
+    "fixtures.outcomes",
     "reports.plugin",
 )

@@ -72,7 +72,11 @@ class Run(_Part):
         "", description="When the facts were recorded that this run judged, ISO 8601, UTC; empty for a live cloud"
     )
     not_collected: tuple[str, ...] = Field((), description="Files of checks that could not be read at all")
+    fail_on: str = Field("minor", description="Least severity of a failed check that makes the exit code non-zero")
     expired_waivers: tuple[dict[str, Any], ...] = ()
+    unused_waivers: tuple[dict[str, Any], ...] = Field(
+        (), description='Waivers that waived nothing, each with its "why"'
+    )
     counts: dict[Outcome, int]
     collected: int = Field(description="Checks and targets that were selected; more than entries if interrupted")
 

@@ -88,11 +88,11 @@ class Gatherer:
             self._phases.setdefault(report.nodeid, []).append(report)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, also after an interrupt."""
         if self._config.option.collectonly:
             return
-        self._report = Report(run=self._finished(int(exitstatus)), entries=tuple(self._entries()))
+        self._report = Report(run=self._finished(int(session.exitstatus)), entries=tuple(self._entries()))
         folder = new_run_folder(self._config.option.reports, self._started, self._report.run.cloud)
         self._path = write_report(self._report, folder)
 

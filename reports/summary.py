@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,15 +32,20 @@ def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None
     for figure in figures(report.entries):
         terminal.write_line(figure)
     for waiver in report.run.expired_waivers:
-        terminal.write_line(
-            f"expired waiver: {waiver['check']} [{waiver['target']}] of {waiver['owner']}, {waiver['expires']}"
-        )
+        terminal.write_line(f"expired waiver: {_named(waiver)}, {waiver['until']}")
+    for waiver in report.run.unused_waivers:
+        terminal.write_line(f"unused waiver: {_named(waiver)}: {waiver['why']}")
     terminal.write_line(verdict(report))
     if report.run.facts_recorded:
         terminal.write_line(
             f"judged by facts recorded at {report.run.facts_recorded}; the cloud itself was not looked at"
         )
     terminal.write_line(f"report: {path}")
+
+
+def _named(waiver: dict[str, Any]) -> str:
+    code = f" {waiver['code']}" if waiver["code"] else ""
+    return f"{waiver['check']}{code} [{waiver['target']}] of {waiver['owner']}"
 
 
 def area_table(entries: tuple[Entry, ...]) -> list[str]:
@@ -75,6 +81,8 @@ def verdict(report: Report) -> str:
     """Return the answer in one sentence."""
     counts = report.run.counts
     failed, blind = counts.get("failed", 0), counts.get("not measured", 0)
+    if failed and report.run.exit_code == 0:
+        return f"{report.run.cloud}: {failed} failed, all below --fail-on {report.run.fail_on}; else sound"
     unfinished = report.run.collected - len(report.entries)
     parts = [f"{failed} failed"] * bool(failed) + [f"{blind} not measured"] * bool(blind)
     parts += [f"{unfinished} not run"] * (unfinished > 0)

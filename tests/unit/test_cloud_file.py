@@ -103,7 +103,7 @@ def test_a_client_prefix_is_explained(tmp_path: Path) -> None:
         (MINIMAL.replace("volumes: v", "volumes: v, vms: m"), "ceph.users.nova is needed too"),
         (MINIMAL + "journeys: {hypervisors: [two]}\n", "no host 'two' under hosts: (there are: one)"),
         (MINIMAL + "reach: {via: ansible}\n", "cloud.yaml:9: reach: via: ansible needs reach.inventory"),
-        (MINIMAL + "waivers: [{check: a.b, owner: me, reason: r, expires: soon}]\n", "cloud.yaml:9: waivers.0.expires"),
+        (MINIMAL + "waivers: [{check: a.b, owner: me, reason: r, until: soon}]\n", "cloud.yaml:9: waivers.0.until"),
     ],
 )
 def test_bad_files_are_explained(tmp_path: Path, text: str, expected: str) -> None:

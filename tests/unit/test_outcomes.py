@@ -21,7 +21,7 @@ import fixtures.observe.run
 from pathlib import Path
 from fixtures.facts.run import Facts
 
-pytest_plugins = ("fixtures.targets", "fixtures.plugin", "fixtures.sources", "reports.plugin")
+pytest_plugins = ("fixtures.targets", "fixtures.plugin", "fixtures.sources", "fixtures.outcomes", "reports.plugin")
 fixtures.observe.run.observe = lambda cloud, salt, progress: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
 """
 
@@ -62,8 +62,12 @@ def test_ordinary(): pass
 
 WAIVERS = """
 waivers:
-  - {check: a.waived, target: compute1, owner: me, reason: why, expires: 2999-01-01}
+  - {check: a.waived, target: "*1", owner: me, reason: why, until: 2999-01-01}
   - {check: a.expired, owner: me, reason: why, expires: 2020-01-01}
+  - {check: a.passes, owner: me, reason: why, until: 2999-01-01}
+  - {check: a.gone, owner: me, reason: why, until: 2999-01-01}
+  - {check: a.waived, target: "nova*", owner: me, reason: why, until: 2999-01-01}
+  - {check: a.blind, owner: me, reason: why, until: 2999-01-01}
 """
 
 
@@ -121,6 +125,68 @@ def test_each_outcome_reaches_the_report(inner: Path, options: tuple[str, ...]) 
     assert done.returncode == report.run.exit_code == pytest.ExitCode.TESTS_FAILED
     assert report.run.collected == len(EXPECTED) + 1
     assert [waiver["check"] for waiver in report.run.expired_waivers] == ["a.expired"]
+
+
+UNUSED = {
+    ("a.passes", "*"): "nothing failed there",
+    ("a.gone", "*"): "no check of that id has such a target on this cloud",
+    ("a.waived", "nova*"): "no check of that id has such a target on this cloud",
+}
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_waivers_of_no_use_are_told(inner: Path, options: tuple[str, ...]) -> None:
+    out = _run(inner, *options).stdout
+    unused = _report(inner).run.unused_waivers
+    assert {(waiver["check"], waiver["target"]): waiver["why"] for waiver in unused} == UNUSED
+    assert "unused waiver: a.passes [*] of me: nothing failed there" in out
+
+
+def test_a_waiver_of_what_was_not_selected_may_be_of_use(inner: Path) -> None:
+    _run(inner, "-k", "a.gated")
+    assert {waiver["check"] for waiver in _report(inner).run.unused_waivers} == {"a.gone", "a.waived"}
+
+
+def test_a_failure_says_that_its_waiver_expired(inner: Path) -> None:
+    _run(inner, "-k", "a.expired")
+    (entry,) = _report(inner).entries
+    assert entry.message.endswith("(no longer waived: me's waiver was until 2020-01-01)")
+
+
+@pytest.mark.parametrize(
+    ("selected", "threshold", "code"),
+    [
+        ("a.expired", "major", 1),
+        ("a.expired", "critical", 0),
+        ("a.expired or a.passes", "critical", 0),
+        ("a.fails or a.expired", "critical", 1),
+        ("a.expired or a.blind", "critical", 1),
+        ("a.blind", "critical", 1),
+    ],
+)
+def test_what_failed_below_the_threshold_leaves_the_exit_code(
+    inner: Path, selected: str, threshold: str, code: int
+) -> None:
+    done = _run(inner, "-k", selected, "--fail-on", threshold)
+    report = _report(inner)
+    assert done.returncode == report.run.exit_code == code, done.stdout
+    assert report.run.fail_on == threshold
+    if "a.expired" in selected:
+        assert "failed" in {entry.outcome for entry in report.entries}
+    assert ("lab: 1 failed, all below --fail-on critical; else sound" in done.stdout) is (code == 0)
+
+
+def test_the_threshold_holds_with_workers(inner: Path) -> None:
+    assert _run(inner, "-k", "a.expired", "-n", "2", "--fail-on", "critical").returncode == 0
+
+
+def test_a_run_cut_short_is_never_sound(inner: Path) -> None:
+    assert _run(inner, "-k", "a.expired or a.passes", "-x", "--fail-on", "critical").returncode == 1
+
+
+def test_an_ordinary_test_that_fails_always_counts(inner: Path) -> None:
+    (inner / "test_inner.py").write_text(CHECKS.replace("def test_ordinary(): pass", "def test_ordinary(): assert 0"))
+    assert _run(inner, "-k", "a.expired or ordinary", "--fail-on", "critical").returncode == 1
 
 
 def test_a_finding_is_taken_apart(inner: Path) -> None:
