@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,14 @@ def _passes_on(handler: ast.ExceptHandler) -> bool:
 def test_checks_never_skip_by_hand() -> None:
     for path in _modules("suites"):
         assert "pytest.skip" not in path.read_text(), path
+
+
+def test_checks_judge_for_the_moment_of_the_observation() -> None:
+    """Recorded facts give the outcomes of their day: `facts.now`, not the clock (journeys have their own day)."""
+    clock = re.compile(r"\b(time\.time|monotonic|perf_counter|utcnow|today|now)\(")
+    for path in _modules("suites"):
+        if "pytest.mark.dynamic" not in path.read_text():
+            assert not clock.search(path.read_text()), path
 
 
 def test_our_fixtures_folder_shadows_no_library() -> None:
