@@ -150,6 +150,8 @@ def _pools(machine: Machine, plan: Plan) -> None:
     pools = plan.profile.pools.values()
     machine.run("\n".join(f"ceph osd pool create {name} 32 32 --autoscale-mode=on" for name in pools))
     machine.run("\n".join(f"rbd pool init {name}" for name in pools))
+    # Volumes with dependants are moved to the trash; nothing else takes them out again.
+    machine.run(f"rbd trash purge schedule add --pool {plan.profile.pools['volumes']} 1d")
     for user, part in cephx_users(plan).items():
         words = " ".join(f"{kind} {shlex.quote(text)}" for kind, text in caps(plan, part).items())
         machine.run(f"ceph auth get-or-create client.{user} {words} >/dev/null")

@@ -6,13 +6,17 @@ import re
 
 import pytest
 
-from fixtures.checks import finding
+from fixtures.checks import applies, finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.run import Facts
 from fixtures.waivers import Waivers
 
 SLOWEST_ANSWER = 10.0
+LARGEST_SKEW = 0.05
+SLOW_OR_CRASHED = ("SLOW_OPS", "RECENT_CRASH", "OSD_SLOW_PING_TIME")
+ISCSI_DAEMON = "tcmu-runner"
+LONGEST_FOR_ISCSI = {"osd_heartbeat_grace": 20, "osd_heartbeat_interval": 5}
 FORBIDDEN_FLAGS = frozenset(
     (
         *("noout", "noin", "noup", "nodown", "norebalance", "norecover", "nobackfill"),
@@ -180,27 +184,55 @@ def test_all_daemons_run_one_version(facts: Facts) -> None:
     )
 
 
-@pytest.mark.check("ceph.auth.cephx_required", severity="critical", source="S0 RO OSSN-0108")
-def test_cephx_is_required_everywhere(facts: Facts) -> None:
-    """Cluster, service and client authentication are all cephx, and no client overrides it.
+@pytest.mark.check("ceph.mon.clock", severity="major", source="HC")
+def test_monitors_clocks_agree(facts: Facts) -> None:
+    """The monitors' clocks are within 0.05 s of the leader's.
 
-    Why: without it whoever reaches the network reads and writes every volume.
+    Why: leases and cephx tickets are a matter of time; monitors that disagree call elections over and over.
     """
-    wanted = ("auth_cluster_required", "auth_service_required", "auth_client_required")
-    bad = {
-        option: facts.ceph.config.get(option, "unset") for option in wanted if facts.ceph.config.get(option) != "cephx"
-    }
-    for host in facts.hosts.values():
-        if isinstance(host, Unreadable) or isinstance(host.ceph_conf, Unreadable):
-            continue
-        bad |= {
-            f"{host.name}:{e.file}:{e.line} {e.key}": e.value
-            for e in host.ceph_conf.entries
-            if e.key in wanted and e.value != "cephx"
-        }
+    skews = need(facts.ceph.clock_skews, "ceph time-sync-status")
+    bad = {f"mon.{name}": f"{skew:.3f} s" for name, skew in skews.items() if skew > LARGEST_SKEW}
+    bad |= {c.code: c.message for c in facts.ceph.health_checks if c.code == "MON_CLOCK_SKEW"}
     assert not bad, finding(
-        "cephx",
+        "monitors", found=bad, expected=f"at most {LARGEST_SKEW} s off the leader", remedy="chrony on every monitor"
+    )
+
+
+@pytest.mark.check("ceph.slow_ops", severity="major", source="HC")
+def test_nothing_is_slow_or_has_crashed(facts: Facts) -> None:
+    """No operation is slow, no heartbeat between OSDs is, and every crash was looked at.
+
+    Why: guests feel slow operations first; a crash that nobody looked at comes again.
+    """
+    found = [f"{c.code} ({c.message})" for c in facts.ceph.health_checks if c.code.startswith(SLOW_OR_CRASHED)]
+    found += [f"crash of {crash}" for crash in need(facts.ceph.crashes, "ceph crash ls-new")]
+    assert not found, finding(
+        f"Ceph {facts.ceph.fsid}",
+        found=found,
+        expected="none",
+        remedy="ceph health detail; ceph crash info ID, then ceph crash archive ID",
+    )
+
+
+@pytest.mark.check("ceph.osd.heartbeat_iscsi", severity="minor", source="S3 IR")
+def test_osds_notice_failures_in_time_for_iscsi(facts: Facts) -> None:
+    """Where iSCSI gateways run, OSDs run with heartbeats each 5 s and a grace of 20 s, and keep them.
+
+    Why: initiators time out after some 30 s; an OSD must be known to be down before.
+    """
+    ceph = facts.ceph
+    applies(ISCSI_DAEMON in ceph.daemons, f"no {ISCSI_DAEMON} is registered with the cluster: no iSCSI gateway")
+    stored = {option: ceph.options.get("osd", {}).get(option) for option in LONGEST_FOR_ISCSI}
+    told = {("stored", option): value for option, value in stored.items()}
+    told |= {(osd, option): value for option, by in ceph.osd_options.items() for osd, value in by.items()}
+    bad = {
+        f"{where}: {option}": value
+        for (where, option), value in told.items()
+        if int(need(value, f"{where}: {option}")) > LONGEST_FOR_ISCSI[option]
+    }
+    assert not bad, finding(
+        "OSDs",
         found=bad,
-        expected="cephx for all three",
-        remedy="ceph config set global auth_…_required cephx; drop overrides of ceph.conf",
+        expected=LONGEST_FOR_ISCSI,
+        remedy="; ".join(f"ceph config set osd {option} {value}" for option, value in LONGEST_FOR_ISCSI.items()),
     )

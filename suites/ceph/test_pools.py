@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.checks import finding
+from fixtures.checks import applies, finding
+from fixtures.clients import client_option, features, pool_override, users_of_pool
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
-from fixtures.facts.ceph import Pool
+from fixtures.facts.ceph import CrushRule, OsdUse, Pool, PurgeSchedules
 from fixtures.facts.run import Facts
-from fixtures.integration import pools_in_use
+from fixtures.integration import backend_section, config_of, pools_in_use
+from fixtures.oslo import OsloConfig
+from fixtures.releases import CINDER_TRASH, GLANCE_TRASH
+from fixtures.targets import clients
+
+FEATURES = frozenset({"layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"})
+PGS_OF_AN_OSD = range(50, 251)
+FULLEST_QUOTA = 0.8
+BUCKETS = ("osd", "host", "chassis", "rack", "row", "pdu", "pod", "room", "datacenter", "zone", "region", "root")
+"""Kinds of CRUSH buckets, from the smallest up."""
 
 
 @pytest.mark.check("ceph.pool.exists", severity="critical", source="S0 S1 S4 RO")
@@ -136,4 +146,219 @@ def test_pool_is_sized_by_the_autoscaler(pool: Pool, facts: Facts) -> None:
         found="both target_size_ratio and target_size_bytes",
         expected="one of them",
         remedy=f"ceph osd pool set {pool.name} target_size_bytes 0",
+    )
+
+
+@pytest.mark.check("ceph.pool.pg_num", severity="minor", source="S0 S1 S4 HC")
+def test_placement_groups_chosen_by_hand_are_chosen_well(pool: Pool, facts: Facts) -> None:
+    """Where the autoscaler is off, pg_num is a power of two, pgp_num equal, and an OSD holds 50 to 250 of them.
+
+    Why: uneven groups make uneven OSDs; too many cost memory, too few make a recovery slow.
+    """
+    applies(pool.autoscale_mode != "on", f"pool {pool.name}: the autoscaler is on")
+    assert pool.pg_num.bit_count() == 1 and pool.pgp_num == pool.pg_num, finding(
+        f"pool {pool.name}",
+        found=f"pg_num {pool.pg_num}, pgp_num {pool.pgp_num}",
+        expected="one power of two for both",
+        remedy=f"ceph osd pool set {pool.name} pg_num N (moves data)",
+    )
+    osds = need(facts.ceph.osd_use, "ceph osd df")
+    held = sum(osd.pgs for osd in osds) // max(1, sum(osd.weight > 0 for osd in osds))
+    assert held in PGS_OF_AN_OSD, finding(
+        f"pool {pool.name}",
+        found=f"{held} placement groups on an OSD, of all pools",
+        expected=f"{PGS_OF_AN_OSD[0]} to {PGS_OF_AN_OSD[-1]}",
+        remedy=f"ceph osd pool set {pool.name} pg_num N (moves data), or pg_autoscale_mode on",
+    )
+
+
+@pytest.mark.check("ceph.crush.failure_domain", severity="major", source="practice S4")
+def test_copies_lie_in_distinct_failure_domains(pool: Pool, facts: Facts, cloud: Cloud) -> None:
+    """The pool's CRUSH rule puts each copy into another policy.failure_domain (host), of which there are enough.
+
+    Why: copies that share a host are lost with it.
+    """
+    rule = next((r for r in need(facts.ceph.crush_rules, "CRUSH rules") if r.id == pool.crush_rule), None)
+    assert rule is not None, finding(
+        f"pool {pool.name}",
+        found=f"rule {pool.crush_rule}, which is not there",
+        expected="a rule",
+        remedy="ceph osd pool set",
+    )
+    domain, separates = cloud.policy.failure_domain, separated_by(rule)
+    assert _size_of(separates) >= _size_of(domain), finding(
+        f"pool {pool.name}",
+        found=f"rule {rule.name}, which separates copies by {separates or 'nothing'}",
+        expected=f"by {domain}",
+        remedy=f"ceph osd crush rule create-replicated NAME ROOT {domain}; "
+        f"ceph osd pool set {pool.name} crush_rule NAME (moves data)",
+    )
+    there = domains(rule, domain, need(facts.ceph.osd_use, "ceph osd df"))
+    assert len(there) >= pool.size, finding(
+        f"pool {pool.name}",
+        found=f"{len(there)} of kind {domain} that take data: {', '.join(sorted(there))}",
+        expected=f"{pool.size} or more, a copy for each",
+        remedy=f"add a {domain}, or give its OSDs their CRUSH weight back",
+    )
+
+
+def separated_by(rule: CrushRule) -> str:
+    """Return the kind of bucket that a rule's last choice is among: no two copies share one."""
+    chosen = [step.split() for step in rule.steps if step.startswith("choose")]
+    return chosen[-1][-1] if chosen else ""
+
+
+def domains(rule: CrushRule, kind: str, osds: tuple[OsdUse, ...]) -> frozenset[str]:
+    """Return the buckets of a kind in which a rule finds an OSD that takes data."""
+    taken = [step.removeprefix("take ").partition("~") for step in rule.steps if step.startswith("take ")]
+    return frozenset(
+        osd.place[kind]
+        for osd in osds
+        for root, _, device_class in taken
+        if osd.weight > 0
+        and kind in osd.place
+        and root in osd.place.values()
+        and device_class in ("", osd.device_class)
+    )
+
+
+def _size_of(kind: str) -> int:
+    return BUCKETS.index(kind) if kind in BUCKETS else -1
+
+
+@pytest.mark.check("ceph.pool.quota_full", severity="critical", source="HC CR")
+def test_pool_is_not_near_its_quota(pool: Pool, facts: Facts) -> None:
+    """No pool is full or near its quota, which is of client bytes, by 80 %.
+
+    Why: at the quota every write fails, and guests see broken disks.
+    """
+    codes = [c for c in facts.ceph.health_checks if c.code in ("POOL_FULL", "POOL_NEAR_FULL")]
+    assert not codes, finding(
+        "pools",
+        found=[c.message for c in codes],
+        expected="none full",
+        remedy="ceph health detail; raise quotas or add OSDs",
+    )
+    used = need(facts.ceph.usage, "ceph df").get(pool.name)
+    parts = {
+        "bytes": (used.stored if used else 0, pool.quota_bytes),
+        "objects": (used.objects if used else 0, pool.quota_objects),
+    }
+    bad = {what: f"{has} of {quota}" for what, (has, quota) in parts.items() if quota and has >= quota * FULLEST_QUOTA}
+    assert not bad, finding(
+        f"pool {pool.name}",
+        found=bad,
+        expected=f"under {FULLEST_QUOTA:.0%} of its quota",
+        remedy=f"ceph osd pool set-quota {pool.name} max_bytes N (0: none)",
+    )
+
+
+@pytest.mark.check("ceph.pool.snapmode", severity="major", source="practice")
+def test_pool_has_no_snapshots_of_its_own(pool: Pool) -> None:
+    """No pool has snapshots of the pool as a whole.
+
+    Why: a pool has either those or snapshots of images; each snapshot of a volume or image then fails with EINVAL.
+    """
+    assert not pool.snapshots and "pool_snaps" not in pool.flags, finding(
+        f"pool {pool.name}",
+        found=f"pool snapshots: {', '.join(pool.snapshots) or 'the mode, by one that is gone'}",
+        expected="none ever",
+        remedy=f"rados -p {pool.name} rmsnap NAME (what it held is gone); a pool once in this mode is to be made anew",
+    )
+
+
+@pytest.mark.check("ceph.pool.default_features", severity="major", source="RC GS CR NR S1")
+def test_new_images_have_all_features(pool: Pool, facts: Facts, cloud: Cloud) -> None:
+    """New images get layering, exclusive-lock, object-map, fast-diff and deep-flatten, alike everywhere.
+
+    Why: Glance, Cinder and Nova pass rbd_default_features on as it is; what it lacks no image has.
+    """
+    users = users_of_pool(cloud, pool.name)
+    told = {
+        f"{it.host}: client.{it.user}": client_option(facts, it, "rbd_default_features")
+        for it in clients(cloud)
+        if it.user in users
+    }
+    override = pool_override(facts.ceph, pool.name, "rbd_default_features")
+    told |= {f"pool {pool.name}": override} if override is not None else {}
+    found = {where: features(text) for where, text in told.items()}
+    usual = max(found.values(), key=list(found.values()).count, default=FEATURES)
+    bad = {where: sorted(has) for where, has in found.items() if has != usual or not has >= FEATURES}
+    assert not bad, finding(
+        f"clients of pool {pool.name}",
+        found=bad,
+        expected=f"{', '.join(sorted(FEATURES | usual))} everywhere",
+        remedy="ceph config rm client rbd_default_features; drop it from ceph.conf; rbd config pool rm",
+    )
+
+
+@pytest.mark.check("ceph.pool.trash_purge", severity="major", source="LP1941815 LP1969643 LP1959186")
+def test_trash_is_emptied_by_somebody(facts: Facts, cloud: Cloud) -> None:
+    """Each pool whose service moves images to the trash has a purge schedule, which the manager has planned.
+
+    Why: what users deleted takes its room for ever; nothing tells before the pool is full.
+    """
+    pools = _pools_with_trash(facts, cloud)
+    applies(bool(pools), "neither Cinder nor Glance moves images to the trash in these releases")
+    schedules = need(facts.ceph.purge_schedules, "rbd trash purge schedule ls")
+    bad = {f"pool {pool}": why for pool in sorted(pools) if (why := _why_not_purged(pool, schedules))}
+    assert not bad, finding(
+        "trash",
+        found=bad,
+        expected="a schedule each",
+        remedy="; ".join(f"rbd trash purge schedule add --pool {pool} 1d" for pool in sorted(pools)),
+    )
+
+
+def _pools_with_trash(facts: Facts, cloud: Cloud) -> set[str]:
+    """Pools whose trash nobody but the manager empties; Cinder does it itself where it defers all deletions."""
+    found = set()
+    for name in cloud.hosts_with("cinder-volume"):
+        if not _defers_deletion(config_of(facts.host(name), "cinder-volume"), cloud) and CINDER_TRASH.reached(
+            cloud, facts, name
+        ):
+            found.add(cloud.ceph.pools.volumes)
+    if any(GLANCE_TRASH.reached(cloud, facts, name) for name in cloud.hosts_with("glance-api")):
+        found.add(cloud.ceph.pools.images)
+    return found
+
+
+def _defers_deletion(config: OsloConfig, cloud: Cloud) -> bool:
+    return config.boolean(backend_section(config, cloud, "enable_deferred_deletion"), "enable_deferred_deletion", False)
+
+
+def _why_not_purged(pool: str, schedules: PurgeSchedules) -> str:
+    if not {"", "/", f"{pool}/"} & set(schedules.levels):
+        return "no schedule"
+    return "" if pool in schedules.planned else "a schedule that the manager does not follow"
+
+
+@pytest.mark.check("ceph.pool.mirror_mode", severity="major", source="CD CR")
+def test_volumes_are_mirrored_by_image(facts: Facts, cloud: Cloud) -> None:
+    """Where Cinder replicates, the volumes pool is mirrored by image, to a peer, with every image in order.
+
+    Why: Cinder switches mirroring on for each volume; in mode pool it is refused, without a peer nothing is copied.
+    """
+    applies(replicates(facts, cloud), "no replication_device in cinder.conf: Cinder does not replicate")
+    name = cloud.ceph.pools.volumes
+    pool = facts.ceph.pool(name)
+    mirror = need(pool.mirror if pool else None, f"mirroring of pool {name}")
+    wrong = {
+        state: count
+        for state, count in mirror.states.items()
+        if state not in ("replaying", "stopped", "syncing") and count
+    }
+    assert mirror.mode == "image" and mirror.peers and not wrong, finding(
+        f"pool {name}",
+        found={"mode": mirror.mode, "peers": mirror.peers or "none", "images": wrong or "in order"},
+        expected="mode image, a peer, images replaying (or stopped, where they are primary)",
+        remedy=f"rbd mirror pool enable {name} image; rbd mirror pool status {name} --verbose",
+    )
+
+
+def replicates(facts: Facts, cloud: Cloud) -> bool:
+    """Whether Cinder's back end has a replication target; raises NotMeasured where that cannot be read."""
+    configs = [config_of(facts.host(name), "cinder-volume") for name in cloud.hosts_with("cinder-volume")]
+    return any(
+        (backend_section(config, cloud, "replication_device"), "replication_device") in config for config in configs
     )

@@ -6,21 +6,28 @@ import re
 
 import pytest
 
-from fixtures.caps import Caps, CapsSyntaxError
-from fixtures.checks import finding
+from fixtures.caps import BLOCKLIST_COMMANDS, Caps, CapsSyntaxError
+from fixtures.checks import applies, finding
+from fixtures.clients import client_option, pool_override, users_of_pool
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.ceph import AuthEntity
 from fixtures.facts.run import Facts
 from fixtures.integration import volumes_user
+from fixtures.releases import GLANCE_EXTERNAL_REFERENCE, GLANCE_NO_EXTERNAL_REFERENCE
 from fixtures.rights import access, caps_of, how_to_write, written_pools
 from fixtures.roles import role_on
-from fixtures.targets import CephxUser, Client, auth_of
+from fixtures.targets import CephxUser, Client, auth_of, clients
 
 has_vms = pytest.mark.applies_if(lambda cloud: cloud.ceph.pools.vms is not None, "the cloud file names no vms pool")
 has_backups = pytest.mark.applies_if(
     lambda cloud: cloud.ceph.pools.backups is not None, "the cloud file names no backups pool"
 )
+has_fast_snapshots = pytest.mark.applies_if(
+    lambda cloud: cloud.policy.fast_snapshot and cloud.ceph.pools.vms is not None,
+    "the cloud file does not want fast snapshots (policy.fast_snapshot), or names no vms pool",
+)
+BREAKS_LOCKS = {"rbd_blocklist_on_break_lock": "true", "rbd_blocklist_expire_seconds": "0"}
 EVERY_LOGIN = {"status": True, "mon dump": True, "df": True}
 
 
@@ -57,6 +64,48 @@ def test_user_can_blocklist_a_dead_lock_owner(auth: AuthEntity, facts: Facts) ->
     )
 
 
+@pytest.mark.check("ceph.auth.blocklist_cmd_names", severity="major", source="CEPH36527 RH3391211")
+def test_user_may_blocklist_under_either_name(auth: AuthEntity) -> None:
+    """A user that may send `osd blocklist` or `osd blacklist` may send both.
+
+    Why: clients before Ceph 16 know the old name only, later ones the new; an upgrade breaks whoever has a single one.
+    """
+    granted = caps_of(auth).mon.blocklist_commands()
+    assert len(granted) != 1, finding(
+        auth.entity,
+        found=f"the right to {', '.join(granted)} only",
+        expected=" and ".join(BLOCKLIST_COMMANDS),
+        remedy=f"mon 'profile rbd' has both: {how_to_write(auth)}",
+    )
+
+
+@pytest.mark.check("ceph.auth.blocklist_expire", severity="major", source="TR54613")
+def test_clients_blocklist_for_as_long_as_ceph_does(facts: Facts, cloud: Cloud) -> None:
+    """No client has rbd_blocklist_on_break_lock off, nor an expiry of its own in rbd_blocklist_expire_seconds.
+
+    Why: librbd sends that expiry as text, which monitors refuse (EINVAL): the dead client's lock is never broken.
+    """
+    bad = {
+        f"{it.host}: client.{it.user} {option}": value
+        for it in clients(cloud)
+        for option, wanted in BREAKS_LOCKS.items()
+        if (value := client_option(facts, it, option)) != wanted
+    }
+    bad |= {
+        f"pool {pool.name} {option}": override
+        for pool in facts.ceph.pools
+        if users_of_pool(cloud, pool.name)
+        for option, wanted in BREAKS_LOCKS.items()
+        if (override := pool_override(facts.ceph, pool.name, option) or wanted) != wanted
+    }
+    assert not bad, finding(
+        "clients",
+        found=bad,
+        expected=BREAKS_LOCKS,
+        remedy="take the option out of ceph.conf, of `ceph config` and of the pool; guests follow at their next start",
+    )
+
+
 @pytest.mark.check("ceph.auth.glance.osd", severity="critical", source="S0 S1 S4 RO GC")
 def test_glance_can_write_images(facts: Facts, cloud: Cloud) -> None:
     """Glance's user can read and write RBD images in the images pool.
@@ -64,6 +113,30 @@ def test_glance_can_write_images(facts: Facts, cloud: Cloud) -> None:
     Why: uploads fail without, and so do all boots that need a new image.
     """
     _expect_access(facts, cloud.ceph.users.glance, writes=cloud.ceph.pools.images)
+
+
+@pytest.mark.check("ceph.auth.glance.children_read", severity="major", source="LP1954883 LP1992153")
+def test_glance_can_see_an_images_clones(facts: Facts, cloud: Cloud) -> None:
+    """Glance's user can read images in the pools where clones of its images are (glance_store 3.0 to 4.6).
+
+    Why: before it deletes an image, Glance lists its clones; without the right to, it answers with an error.
+    """
+    hosts = cloud.hosts_with("glance-api")
+    asks = [
+        GLANCE_EXTERNAL_REFERENCE.reached(cloud, facts, host)
+        and not GLANCE_NO_EXTERNAL_REFERENCE.reached(cloud, facts, host)
+        for host in hosts
+    ]
+    applies(any(asks), "glance_store is older than 3.0.0 or newer than 4.6: it does not look for clones")
+    entity = auth_of(facts, f"client.{cloud.ceph.users.glance}")
+    pools = [pool for pool in (cloud.ceph.pools.volumes, cloud.ceph.pools.vms) if pool]
+    missing = [pool for pool in pools if not access(facts, entity, pool).rbd_read_only]
+    assert not missing, finding(
+        entity.entity,
+        found=f"osd caps '{entity.caps.get('osd', '')}'",
+        expected=", ".join(f"profile rbd-read-only pool={pool}" for pool in missing),
+        remedy=how_to_write(entity),
+    )
 
 
 @pytest.mark.check("ceph.auth.cinder.osd", severity="critical", source="S0 S1 S4 CD RO")
@@ -83,6 +156,16 @@ def test_nova_can_write_disks_and_clone_images(facts: Facts, cloud: Cloud) -> No
     Why: guests with disks on RBD do not start without.
     """
     _expect_access(facts, str(cloud.ceph.users.nova), writes=str(cloud.ceph.pools.vms), clones=cloud.ceph.pools.images)
+
+
+@has_fast_snapshots
+@pytest.mark.check("ceph.auth.nova.images_write", severity="major", source="RO NI NREL-snap LP1992153")
+def test_nova_can_write_images(facts: Facts, cloud: Cloud) -> None:
+    """Where snapshots of servers are to be made inside Ceph, Nova's user can write in the images pool.
+
+    Why: without, Nova says so in a log line only, and copies the whole disk through the hypervisor.
+    """
+    _expect_access(facts, str(cloud.ceph.users.nova), writes=cloud.ceph.pools.images)
 
 
 @pytest.mark.check("ceph.auth.nova.volumes", severity="critical", source="S1 NN LP1809454")

@@ -15,12 +15,24 @@ from fixtures.ceph.access import Header
 from fixtures.cloud.model import Ceph, Cinder, Cloud, Host, OpenStack, Pools, Users
 from fixtures.digest import digest
 from fixtures.facts.base import Unreadable
-from fixtures.facts.ceph import AuthEntity, CephFacts, RbdImage, RbdLock, RbdWatcher, TrashEntry
+from fixtures.facts.ceph import (
+    AuthEntity,
+    Balancer,
+    CephFacts,
+    Ciphers,
+    Mirror,
+    RbdImage,
+    RbdLock,
+    RbdWatcher,
+    TrashEntry,
+)
 from fixtures.facts.images import ImageLook
 from fixtures.observe import ceph as observation
 from fixtures.observe.ceph import observe_ceph, read_ceph
 
 DATA = Path(__file__).parent / "data/ceph"
+PARTS: dict[str, Any] = json.loads((DATA / "parts.json").read_text())
+"""Answers of a lab's cluster to the commands that stand for themselves."""
 SALT = b"salt"
 CLOUD = Cloud(
     name="recorded",
@@ -51,7 +63,10 @@ class Recorded(CephAccess):
         return [self._answer(str(ask)) for ask in asks]
 
     def _answer(self, ask: str) -> Answer:
-        answer = self.state["answers"][ask]
+        every = PARTS | self.state["answers"]
+        if ask not in every:
+            return CephError(self.source, ask, 22, "not recorded")
+        answer = every[ask]
         if isinstance(answer, dict) and "error" in answer:
             return CephDenied(answer["error"])
         return answer
@@ -80,6 +95,14 @@ class Recorded(CephAccess):
         return bool(self.state["rbd_info"][pool])
 
     def close(self) -> None: ...
+
+    def overrides(self, pool: str) -> dict[str, str]:
+        return {"rbd_default_features": "1"} if pool == "volumes" else {}
+
+    def mirror(self, pool: str) -> Mirror:
+        if pool == "vms":
+            raise CephDenied("rbd mirror pool info vms: refused")
+        return Mirror(mode="image", peers=("west",), states={"replaying": 2})
 
     def stored_bytes(self, pool: str, name: str) -> int: ...  # type: ignore[empty-body]
     def watchers(self, pool: str, name: str) -> tuple[RbdWatcher, ...]: ...  # type: ignore[empty-body]
@@ -273,3 +296,78 @@ def test_an_answer_of_another_form_is_unreadable_and_not_a_crash(monkeypatch: py
 def test_facts_survive_json() -> None:
     facts = _facts("degraded")
     assert CephFacts.model_validate_json(facts.model_dump_json()) == facts
+
+
+def test_parts_are_told() -> None:
+    facts = _facts("healthy")
+    assert (facts.min_client, facts.clone_format, facts.insecure_reclaim) == ("luminous", "auto", "false")
+    assert facts.client_releases == {"luminous": 3}
+    assert facts.daemons == {"mon": 1, "mgr": 1, "osd": 3}
+    assert facts.balancer == Balancer(active=True, mode="upmap")
+    assert facts.crashes == ()
+    assert facts.clock_skews == {}
+
+
+def test_the_place_of_an_osd_is_told() -> None:
+    osds = _facts("healthy").osd_use
+    assert not isinstance(osds, Unreadable | None)
+    assert [osd.id for osd in osds] == [0, 1, 2]
+    assert osds[0].place == {"root": "default", "host": "storage", "osd": "osd.0"}
+    assert 0 < osds[0].used < osds[0].size == 20 << 30
+
+
+def test_rules_are_told_as_words() -> None:
+    rules = _facts("healthy").crush_rules
+    assert not isinstance(rules, Unreadable | None)
+    assert rules[0].steps == ("take default", "choose_firstn 0 osd", "emit")
+
+
+def test_options_are_told_per_client_and_pool() -> None:
+    facts = _facts("healthy")
+    assert facts.options["client.glance"]["rbd_blocklist_expire_seconds"] == "0"
+    assert isinstance(facts.options["client.cinder"]["rbd_default_features"], Unreadable)
+    volumes, vms = facts.pool("volumes"), facts.pool("vms")
+    assert volumes is not None and vms is not None
+    assert volumes.overrides == {"rbd_default_features": "1"}
+    assert volumes.mirror == Mirror(mode="image", peers=("west",), states={"replaying": 2})
+    assert isinstance(vms.mirror, Unreadable)
+
+
+def test_a_part_that_is_refused_leaves_the_others() -> None:
+    state = _state("healthy")
+    state["answers"]["osd df output_method=tree"] = {"error": "osd df: access denied"}
+    facts = read_ceph(Recorded(state), CLOUD, SALT)
+    assert facts.osd_use == Unreadable(unreadable="osd df: access denied")
+    assert not isinstance(facts.usage, Unreadable)
+
+
+def test_without_a_manager_its_parts_are_unreadable() -> None:
+    facts = read_ceph(Recorded(_state("no-manager")), CLOUD, SALT)
+    assert facts.balancer == Unreadable(unreadable="no manager is active")
+
+
+def test_key_types_are_told_by_newer_monitors() -> None:
+    state = _state("healthy")
+    state["answers"]["quorum_status"]["monmap"] |= {
+        "auth_service_cipher": {"name": "aes256k", "value": 2},
+        "auth_allowed_ciphers": [{"name": "aes", "value": 1}, {"name": "aes256k", "value": 2}],
+    }
+    assert read_ceph(Recorded(state), CLOUD, SALT).ciphers == Ciphers(service="aes256k", allowed={"aes", "aes256k"})
+
+
+def test_skews_of_monitors_are_told() -> None:
+    state = _state("healthy")
+    state["answers"]["time-sync-status"] = {
+        "time_skew_status": {"a": {"skew": 0, "latency": 0, "health": "HEALTH_OK"}, "b": {"skew": -0.2, "latency": 0.1}}
+    }
+    assert read_ceph(Recorded(state), CLOUD, SALT).clock_skews == {"a": 0.0, "b": 0.2}
+
+
+def test_osds_are_asked_what_they_run_with_where_iscsi_gateways_are() -> None:
+    state = _state("healthy")
+    state["answers"]["versions"]["tcmu-runner"] = {"ceph version 16.2.15": 2}
+    for osd in range(3):
+        state["answers"][f"config show who=osd.{osd} key=osd_heartbeat_interval"] = 6
+    facts = read_ceph(Recorded(state), CLOUD, SALT)
+    assert facts.daemons["tcmu-runner"] == 2
+    assert facts.osd_options["osd_heartbeat_interval"] == {"osd.0": "6", "osd.1": "6", "osd.2": "6"}
