@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.cloud.model import CLIENT_ROLES
+from fixtures.cloud.model import CLIENT_ROLES, Role
+from fixtures.distributions import HYPERVISOR, family_of, packages_for
 from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
 from fixtures.targets import libvirt_of
@@ -33,8 +36,12 @@ def test_services_have_their_ceph_libraries(client_host: HostFacts, cloud: Cloud
         client_host.name,
         found=missing,
         expected="rbd, rados and the commands",
-        remedy="install python3-rbd, python3-rados, ceph-common",
+        remedy=f"install {', '.join(_needed(roles, client_host.distro))}",
     )
+
+
+def _needed(roles: Sequence[Role], distro: str) -> list[str]:
+    return sorted({package for role in roles for package in packages_for(role, distro)})
 
 
 @pytest.mark.check("pkg.qemu_rbd", severity="critical", source="S3 RWMJ LSP")
@@ -47,5 +54,5 @@ def test_qemu_has_the_rbd_driver(hypervisor: HostFacts) -> None:
         hypervisor.name,
         found="QEMU without the rbd driver",
         expected="rbd among its formats",
-        remedy="install qemu-block-extra (Debian, Ubuntu) or qemu-kvm-block-rbd (EL)",
+        remedy=f"install {HYPERVISOR[family_of(hypervisor.distro)].packages[-1]}",
     )

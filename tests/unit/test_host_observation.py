@@ -67,7 +67,7 @@ def test_the_request_follows_the_roles() -> None:
         ("k", "cinder"),
     ]
     assert asked["libvirt"] is None
-    assert asked["roles"]["glance-api"]["units"] == ("glance-api", "openstack-glance-api")
+    assert asked["roles"]["glance-api"]["units"][:2] == ("glance-api", "openstack-glance-api")
 
 
 def test_a_hypervisor_tries_the_others_by_name_and_address() -> None:
