@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterable
+
 import pytest
 
 from fixtures.checks import finding
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
-from fixtures.facts.openstack import ServiceState
+from fixtures.facts.openstack import BackendPool, ServiceState
 from fixtures.facts.run import Facts
+from fixtures.integration import config_of
 from fixtures.targets import service_of
 from fixtures.units import unit_problem
 
+LOOK_AT_LOG = "look at caps, keyring and the cinder-volume log"
 ROLES: tuple[Role, ...] = ("cinder-api", "cinder-scheduler", "cinder-volume")
 
 
@@ -51,9 +56,10 @@ def _bad(row: ServiceState) -> bool:
 
 @pytest.mark.check("cinder.backend.state", severity="critical", source="CR")
 def test_scheduler_sees_the_back_end_up(facts: Facts, cloud: Cloud) -> None:
-    """The scheduler's pool of the back end is up, of protocol ceph, with numeric capacity, on this cluster.
+    """The scheduler's pool of the back end is up, of protocol ceph, with numeric capacity, on this cluster, and fresh.
 
-    Why: a driver that failed to initialise keeps its service row up, and takes no volume.
+    Why: a driver that failed to initialise, or lost its way to Ceph since, keeps its service row up and takes no
+    volume; where it cannot even connect, the scheduler keeps the last good report.
     """
     pools = need(facts.openstack.backend_pools, "scheduler pools")
     ours = [pool for pool in pools if f"@{cloud.cinder.backend}#" in pool.name]
@@ -73,6 +79,24 @@ def test_scheduler_sees_the_back_end_up(facts: Facts, cloud: Cloud) -> None:
             else f"{pool.total_gb}/{pool.free_gb}",
             "fsid": facts.ceph.fsid if facts.ceph.fsid in pool.location_info.split(":") else pool.location_info,
         }
-        assert found == expected, finding(
-            pool.name, found=found, expected=expected, remedy="look at caps, keyring and the cinder-volume log"
+        assert found == expected, finding(pool.name, found=found, expected=expected, remedy=LOOK_AT_LOG)
+        silent = _silent_seconds(pool, need(facts.openstack.volume_services, "volume services"))
+        longest = 3 * _polling_interval(facts, cloud)
+        assert silent <= longest, finding(
+            pool.name, found=f"last report {silent:.0f} s ago", expected=f"at most {longest} s", remedy=LOOK_AT_LOG
         )
+
+
+def _polling_interval(facts: Facts, cloud: Cloud) -> int:
+    configs = (config_of(facts.host(name), "cinder-volume") for name in cloud.hosts_with("cinder-volume"))
+    return max((config.integer("DEFAULT", "backend_stats_polling_interval", 60) for config in configs), default=60)
+
+
+def _silent_seconds(pool: BackendPool, services: Iterable[ServiceState]) -> float:
+    """By the cloud's own clock: since the pool's last report until the newest sign of life of any service."""
+    beats = [_moment(service.updated_at) for service in services if service.updated_at]
+    return (max(beats) - _moment(pool.reported_at)).total_seconds() if beats and pool.reported_at else 0.0
+
+
+def _moment(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).replace(tzinfo=None)

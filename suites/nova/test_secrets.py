@@ -88,7 +88,7 @@ def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
     differing = {
         uuid: _spread(uuid, maps)
         for uuid in sorted(every)
-        if len({str(mapping.get(uuid)) for mapping in maps.values()}) > 1
+        if len({str(mapping.get(uuid, "absent")) for mapping in maps.values()}) > 1
     }
     assert not differing, finding(
         "hypervisors",
