@@ -49,6 +49,8 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
         },
         "database": {"connection": backing.database_url(plan, "glance", "glance")},
         "paste_deploy": {"flavor": "keystone"},
+        "image_import_opts": {"image_import_plugins": "['image_conversion']"},
+        "image_conversion": {"output_format": "raw"},
         "oslo_concurrency": {"lock_path": "/var/lock/glance"},
     }
     return ini.merge(base, identity.token_checks(plan, "glance"), _stores(plan))

@@ -24,12 +24,18 @@ from tests.unit.test_ceph_observe import CLOUD
 RECORDED: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data/openstack/zed.json").read_text())
 PROJECT = "0123456789abcdef0123456789abcdef"
 SERVICES = {
+    "identity": "/identity/v3",
     "image": "/image",
     "volumev3": f"/volume/v3/{PROJECT}",
     "block-storage": f"/volume/v3/{PROJECT}",
     "compute": "/compute/v2.1",
 }
-FOLDERS = {"/image/v2": "image", f"/volume/v3/{PROJECT}": "block_storage", "/compute/v2.1": "compute"}
+FOLDERS = {
+    "/identity/v3": "identity",
+    "/image/v2": "image",
+    f"/volume/v3/{PROJECT}": "block_storage",
+    "/compute/v2.1": "compute",
+}
 PASSWORD = "not-to-be-told"
 
 
@@ -341,3 +347,33 @@ def test_what_projects_have_is_listed(api: ApiServer, cloud: Cloud) -> None:
     assert servers[0].updated_at == "2026-01-01T00:01:00Z"
     assert need(facts.volume_snapshots)[0].volume_id == need(facts.backups)[0].volume_id == volumes[0].id
     assert all("all_tenants=True" in asked for asked in api.asked if "/detail" in asked)
+
+
+def test_a_connection_is_told_without_what_old_releases_put_there(cloud: Cloud) -> None:
+    facts = _observed(cloud)
+    assert not isinstance(facts.attachments, Unreadable)
+    (attachment,) = facts.attachments
+    assert (attachment.driver, attachment.user, attachment.addresses) == ("rbd", "cinder", ("192.0.2.13",))
+    assert attachment.image == f"volumes/volume-{attachment.volume}"
+    assert PASSWORD not in facts.model_dump_json()
+
+
+def test_roles_of_users_are_told_by_name(cloud: Cloud) -> None:
+    assigned = _observed(cloud).role_assignments
+    assert not isinstance(assigned, Unreadable)
+    assert [(one.user, one.role, one.project) for one in assigned] == [
+        ("cinder", "service", "service"),
+        ("admin", "admin", ""),
+    ]
+
+
+def test_specs_of_quality_know_their_types(api: ApiServer, cloud: Cloud) -> None:
+    specs = _observed(cloud).qos_specs
+    assert not isinstance(specs, Unreadable)
+    (spec,) = specs
+    assert (spec.consumer, spec.specs, spec.types) == ("back-end", {"total_iops_sec": "500"}, ())
+    kinds = RECORDED["block_storage /types"]["body"]["volume_types"]
+    bound = [kind | {"qos_specs_id": "0fa17000-0000-4000-8000-0000000000aa"} for kind in kinds[:1]]
+    api.exchanged["/types?is_public=None"] = (200, {"volume_types": bound})
+    again = _observed(cloud).qos_specs
+    assert not isinstance(again, Unreadable) and again[0].types == (kinds[0]["name"],)
