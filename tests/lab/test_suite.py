@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -95,6 +96,17 @@ def test_ceph_through_a_host_gives_the_same_outcomes(lab: LabUnderTest, whole: S
     static = _outcomes(run)
     assert static == {key: outcome for key, outcome in _outcomes(whole).items() if key in static}
     assert len(static) > 100
+
+
+def test_a_host_behind_a_jump_host_is_observed(lab: LabUnderTest, tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    known = (lab.state.access / "ssh_config").read_text()
+    config.write_text(known.replace("Host compute2\n", "Host compute2\n    ProxyJump controller\n"))
+    cloud = tmp_path / "jump.yaml"
+    cloud.write_text(re.sub(r"ssh_config: .*", f"ssh_config: {config}", (PROJECT / lab.cloud_file).read_text()))
+    run = lab.suite("-m", "static", "-k", "compute2", cloud_file=str(cloud))
+    assert run.exit_code == pytest.ExitCode.OK, run.output
+    assert len(run.entries("passed")) > 20
 
 
 def test_a_host_that_is_down_is_not_measured(lab: LabUnderTest) -> None:
