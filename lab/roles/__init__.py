@@ -2,8 +2,10 @@
 
 from lab.roles import (
     backing,
+    backups,
     ceph,
     ceph_client,
+    clock,
     cloud,
     compute,
     guest,
@@ -18,6 +20,6 @@ from lab.roles import (
 from lab.roles.role import Role as Role
 
 _MODULES = (ceph, ceph_client, pki, backing, identity, image, placement, volume, compute,
-            hypervisor, network, cloud, guest)
+            hypervisor, network, cloud, guest, clock, backups)
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

@@ -14,8 +14,29 @@ _READERS = {
     "cinder-backup": (("cinder", "cinder"), ("backup", "cinder")),
     "nova-compute": (("nova", "nova"),),
 }
-
-
+# What QEMU's client needs to be asked and to log apart; /run/ceph is closed to all but Ceph itself.
+_GUESTS: ini.Config = {
+    "client": {
+        "admin_socket": "/var/run/ceph/guests/$cluster-$type.$id.$pid.$cctid.asok",
+        "log_file": "/var/log/qemu/qemu-guest-$pid.log",
+        "rbd_concurrent_management_ops": 20,
+    }
+}
+_GUEST_FOLDERS = """\
+d /run/ceph 0771 ceph ceph -
+d /run/ceph/guests 0770 libvirt-qemu kvm -
+d /var/log/qemu 0770 libvirt-qemu kvm -
+"""
+_ROTATE = """\
+/var/log/qemu/*.log {
+    weekly
+    rotate 4
+    missingok
+    compress
+    copytruncate
+    su libvirt-qemu kvm
+}
+"""
 
 
 def key(plan: Plan, part: str) -> str:
@@ -26,10 +47,20 @@ def key(plan: Plan, part: str) -> str:
 
 def _provision(machine: Machine, plan: Plan) -> None:
     machine.run("install -d -m 755 -o root -g root /etc/ceph")
-    machine.write(CONF, ini.render(client_config(plan)))
+    guests = _GUESTS if "libvirt" in machine.roles else {}
+    machine.write(CONF, ini.render(ini.merge(client_config(plan), guests)))
+    if guests:
+        _guest_folders(machine)
     for part, account in sorted(_wanted(machine)):
         path = f"/etc/ceph/ceph.client.{plan.profile.users[part]}.keyring"
         machine.write(path, _only_key(plan, part), mode=0o640, owner=f"{account}:{account}")
+
+
+def _guest_folders(machine: Machine) -> None:
+    # Under the name of the package's own file, which it stands in for.
+    machine.write("/etc/tmpfiles.d/ceph.conf", _GUEST_FOLDERS)
+    machine.run("systemd-tmpfiles --create /etc/tmpfiles.d/ceph.conf")
+    machine.write("/etc/logrotate.d/qemu-guests", _ROTATE)
 
 
 def _wanted(machine: Machine) -> set[tuple[str, str]]:

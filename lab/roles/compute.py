@@ -2,11 +2,12 @@
 
 from lab.machine import Machine
 from lab.plan import Plan
-from lab.roles import backing, identity, ini, services, units
+from lab.roles import backing, identity, ini, pki, services, units
 from lab.roles.ceph_client import CONF
 from lab.roles.role import Role, machine_with, option, poll, table
 
 _MAIN = "/etc/nova/nova.conf"
+_CONSOLE_PKI = "/etc/nova/console"
 _CONTROL = ("nova-api", "nova-conductor", "nova-scheduler", "nova-novncproxy")
 
 
@@ -45,12 +46,17 @@ def _vnc(machine: Machine, plan: Plan) -> ini.Section:
         "enabled": True,
         "server_listen": "0.0.0.0",
         "server_proxyclient_address": machine.address,
-        "novncproxy_base_url": f"http://{proxy}:6080/vnc_auto.html",
+        "novncproxy_base_url": f"https://{proxy}:6080/vnc_auto.html",
     }
 
 
 def _control_config(machine: Machine, plan: Plan) -> ini.Config:
     databases: ini.Config = {
+        "DEFAULT": {
+            "ssl_only": True,
+            "cert": f"{_CONSOLE_PKI}/cert.pem",
+            "key": f"{_CONSOLE_PKI}/key.pem",
+        },
         "database": {"connection": backing.database_url(plan, "nova", "nova")},
         "api_database": {"connection": backing.database_url(plan, "nova", "nova_api")},
         "conductor": {"workers": 1},
@@ -70,6 +76,8 @@ as_nova db sync 2>/dev/null
 
 
 def _control(machine: Machine, plan: Plan) -> None:
+    machine.write(f"{_CONSOLE_PKI}/cert.pem", pki.issue(machine, plan, _CONSOLE_PKI))
+    machine.run(f"chgrp -R nova {_CONSOLE_PKI}; chmod 750 {_CONSOLE_PKI}; chmod 640 {_CONSOLE_PKI}/key.pem")
     machine.write(_MAIN, ini.render(_control_config(machine, plan)),
                   mode=0o640, owner="root:nova")
     units.single_worker(machine, "/etc/nova/nova-api-uwsgi.ini")
@@ -153,7 +161,7 @@ ROLES = (
     Role("nova-control",
          ("nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "novnc",
           "netcat-openbsd"),
-         _CONTROL, _control, after=("database", "messaging"), ready=_control_ready),
+         _CONTROL, _control, after=("pki", "database", "messaging"), ready=_control_ready),
     # Not nova-compute-qemu: it brings the emulators of all architectures, which libvirt probes.
     Role("nova-compute",
          ("nova-compute", "nova-compute-kvm", "qemu-system-x86", "qemu-utils",
