@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 import recorded
-from fixtures.cloud import Cloud, load_cloud
+from fixtures.cloud import load_cloud
 from fixtures.facts.host import ConfigEntry, HostFacts, Service
-from fixtures.facts.openstack import OpenStackFacts, RoleAssignment
+from fixtures.facts.openstack import (
+    Attachment,
+    Backup,
+    BackupLimits,
+    OpenStackFacts,
+    QosSpec,
+    RoleAssignment,
+    ServiceState,
+)
 from fixtures.facts.run import Facts
 from fixtures.facts.store import load_facts
 from fixtures.targets import service_of
+from suites.backup import test_service as test_backup
+from suites.cinder import test_options, test_volumes
 from suites.glance import test_api, test_store_options
 
 PROJECT = Path(__file__).parents[2]
@@ -67,18 +78,23 @@ def _entries(service: Service, options: Options) -> tuple[ConfigEntry, ...]:
 
 def with_roles(facts: Facts, *assigned: tuple[str, str]) -> Facts:
     """Return the facts with users and their roles in project `service`."""
-    rows = tuple(RoleAssignment(user=user, role=role, project="service") for user, role in assigned)
+    return with_apis(
+        facts,
+        role_assignments=tuple(RoleAssignment(user=user, role=role, project="service") for user, role in assigned),
+    )
+
+
+def with_apis(facts: Facts, **parts: object) -> Facts:
+    """Return the facts with other answers of the APIs."""
     assert isinstance(facts.apis, OpenStackFacts)
-    return facts.model_copy(update={"apis": facts.apis.model_copy(update={"role_assignments": rows})})
+    return facts.model_copy(update={"apis": facts.apis.model_copy(update=parts)})
 
 
-Judge = Callable[[HostFacts, Cloud, Facts], None]
-
-
-def judged(check: Judge, facts: Facts, host: str = "controller") -> str:
+def judged(check: Callable[..., None], facts: Facts, host: str = "controller") -> str:
     """Return what a check says of the host: "" where it passes, "n/a: …" where it does not apply."""
+    given = {"cloud": CLOUD, "facts": facts}
     try:
-        check(facts.host(host), CLOUD, facts)
+        check(**{name: given.get(name, facts.host(host)) for name in inspect.signature(check).parameters})
     except AssertionError as failed:
         return str(failed)
     except pytest.skip.Exception as skipped:
@@ -155,3 +171,107 @@ def test_locations_are_for_services_since_2024_2() -> None:
     assert "user nova has no role service" in judged(
         check, with_roles(cloud_of("2025.2", "cinder-volume", own), both[0])
     )
+
+
+def test_the_image_apis_version_is_named_until_pike() -> None:
+    check = test_options.test_the_image_apis_version_is_told_where_it_is_read
+    named: Options = {"DEFAULT": {"glance_api_version": "2"}}
+    assert judged(check, cloud_of("mitaka", "cinder-volume", named)) == ""
+    assert "set [DEFAULT] glance_api_version = 2" in judged(check, cloud_of("mitaka"))
+    assert "nobody reads it since Queens" in judged(check, cloud_of("ussuri", "cinder-volume", named))
+
+
+def test_a_keyring_is_shown_to_tenants_until_ussuri() -> None:
+    check = test_options.test_no_keyring_is_handed_to_users
+    named: Options = {"rbd": {"rbd_keyring_conf": "/etc/ceph/ceph.client.cinder.keyring"}}
+    assert "shows the key to tenants" in judged(check, cloud_of("ussuri", "cinder-volume", named))
+    assert "this release ignores" in judged(check, cloud_of("2023.1", "cinder-volume", named))
+
+
+def test_a_pool_is_not_exclusive_by_default_before_wallaby() -> None:
+    check = test_options.test_the_pool_is_exclusive_where_it_is_said_to_be
+    said: Options = {"rbd": {"rbd_exclusive_cinder_pool": "true"}}
+    assert judged(check, cloud_of("mitaka")).startswith("n/a")
+    assert "= False, and the pool is Cinder's alone" in judged(check, cloud_of("ussuri"))
+    assert judged(check, cloud_of("ussuri", "cinder-volume", said)) == ""
+    second: Options = {
+        "DEFAULT": {"enabled_backends": "rbd,slow"},
+        "slow": {"volume_driver": "cinder.volume.drivers.rbd.RBDDriver", "rbd_pool": "volumes"},
+    }
+    assert "shared with back end slow" in judged(check, cloud_of("2023.1", "cinder-volume", second))
+
+
+def test_volumes_are_deleted_at_once_before_stein() -> None:
+    check = test_options.test_deferred_deletion_is_whole
+    delayed: Options = {"rbd": {"deferred_deletion_delay": "60", "enable_deferred_deletion": "true"}}
+    assert judged(check, cloud_of("mitaka", "cinder-volume", delayed)).startswith("n/a")
+    assert judged(check, cloud_of("ussuri", "cinder-volume", delayed)) == ""
+
+
+def test_service_tokens_are_asked_for_since_pike() -> None:
+    check = test_options.test_services_must_prove_themselves
+    assert judged(check, cloud_of("mitaka")).startswith("n/a")
+    assert judged(check, with_roles(cloud_of("ussuri"), ("nova", "service"))) == ""
+    assert "nova" in judged(check, with_roles(cloud_of("ussuri"), ("nova", "admin")))
+
+
+def test_several_controllers_share_a_name_or_a_cluster() -> None:
+    check = test_options.test_the_back_end_outlives_its_controller
+    hosts = CLOUD.hosts | {"second": CLOUD.hosts["controller"]}
+    cloud = CLOUD.model_copy(update={"hosts": hosts})
+
+    def told(options: Options, row: str) -> str:
+        facts = cloud_of("2023.1", "cinder-volume", options)
+        other = facts.host("controller").model_copy(update={"name": "second", "hostname": "second"})
+        rows = (ServiceState(binary="cinder-volume", host=row, zone="nova", status="enabled", state="up"),)
+        facts = with_apis(facts.model_copy(update={"hosts": facts.hosts | {"second": other}}), volume_services=rows)
+        try:
+            check(cloud, facts)
+        except AssertionError as failed:
+            return str(failed)
+        return ""
+
+    assert "one backend_host on all, or a cluster" in told({}, "controller@rbd")
+    assert told({"rbd": {"backend_host": "group"}}, "group@rbd") == ""
+    assert "found controller@rbd; expected group@rbd" in told({"rbd": {"backend_host": "group"}}, "controller@rbd")
+    assert "one backend_url that all hosts share" in told({"DEFAULT": {"cluster": "c"}}, "controller@rbd")
+
+
+def test_limits_on_rbd_came_with_zed() -> None:
+    check = test_volumes.test_limits_of_the_back_end_mean_what_they_say
+
+    def told(release: str, **specs: str) -> str:
+        spec = QosSpec(name="slow", consumer="back-end", specs=specs, types=("ceph",))
+        return judged(check, with_apis(cloud_of(release), qos_specs=(spec,)))
+
+    assert told("2023.1", total_iops_sec="500", read_bytes_sec_max="1000") == ""
+    assert "slow: total_iops_sec_max" in told("2023.1", total_iops_sec_max="500")
+    assert "before Zed" in told("ussuri", total_iops_sec="500")
+
+
+def test_an_attachment_keeps_what_is_gone_since() -> None:
+    check = test_volumes.test_attached_volumes_can_be_opened_again
+    secret = next(iter(RECORDED.host("compute1").libvirt.secrets)).uuid  # type: ignore[union-attr]
+    monitor = RECORDED.ceph.monitors[0].addresses[0].partition(":")[2].rpartition(":")[0]
+
+    def told(**changed: object) -> str:
+        row = {"user": "cinder", "secret": secret, "addresses": (monitor, "mon1.example.net"), **changed}
+        attachment = Attachment(id="a", volume="v", server="s", status="attached", driver="rbd", **row)
+        return judged(check, with_apis(RECORDED, attachments=(attachment,)))
+
+    assert told() == ""
+    assert "user admin instead of cinder" in told(user="admin")
+    assert "secret other is not on compute1, compute2" in told(secret="other")
+    assert "192.0.2.7: no monitor" in told(addresses=("192.0.2.7",))
+
+
+def test_backups_limits_by_release_and_project() -> None:
+    kept: Options = {"DEFAULT": {"backup_ceph_max_snapshots": "3"}}
+    tuning = test_backup.test_backups_are_cut_and_striped_soundly
+    assert "3, which this release ignores" in judged(tuning, cloud_of("2023.1", "cinder-backup", kept))
+    assert judged(tuning, cloud_of("2025.2", "cinder-backup", kept)) == ""
+    rows = tuple(Backup(id=str(n), volume_id="v", status="available", project="p", size=10) for n in range(3))
+    check = test_backup.test_backups_can_be_made
+    assert judged(check, with_apis(RECORDED, backups=rows, backup_limits=BackupLimits(backups=4, gigabytes=-1))) == ""
+    full = with_apis(RECORDED, backups=rows, backup_limits=BackupLimits(backups=4, gigabytes=30))
+    assert "project p: 3 backups, 30 GiB" in judged(check, full)
