@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,20 @@ _MARKUP: dict[Outcome, dict[str, bool]] = {
     "healed": {"green": True},
     "passed": {"green": True},
 }
+_NAMED = 10
+"""Most targets that are named for one finding; the report has all."""
 _SEVERITIES = ("critical", "major", "minor", "info")
 
 
 def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None:
     """Write the summary of a run."""
+    targets = Counter(entry.check for entry in report.entries if entry.outcome != "not applicable")
     terminal.section(f"{report.run.cloud}: checks by area")
-    for line in area_table(report.entries):
-        terminal.write_line(line)
-    for entry in attention(report.entries):
-        terminal.write(f"{entry.outcome} {entry.severity} ", **_MARKUP.get(entry.outcome, {}))
-        terminal.write_line(f"{entry.check} [{entry.target}] {entry.message}")
+    for row in area_table(report.entries):
+        terminal.write_line(row)
+    for group in grouped(attention(report.entries)):
+        terminal.write(f"{group[0].outcome} {group[0].severity} ", **_MARKUP.get(group[0].outcome, {}))
+        terminal.write_line(line(group, targets[group[0].check]))
     for figure in figures(report.entries):
         terminal.write_line(figure)
     for waiver in report.run.expired_waivers:
@@ -66,6 +71,37 @@ def attention(entries: tuple[Entry, ...]) -> list[Entry]:
     """Return what a person should look at, worst first."""
     wanted = [entry for entry in entries if entry.outcome not in ("passed", "not applicable", "healed")]
     return sorted(wanted, key=lambda entry: (OUTCOMES.index(entry.outcome), _SEVERITIES.index(entry.severity)))
+
+
+def grouped(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Return entries of one check together that say the same of different targets, in the given order."""
+    found: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        found.setdefault((entry.check, entry.outcome, entry.severity, _same(entry)), []).append(entry)
+    return list(found.values())
+
+
+def _same(entry: Entry) -> str:
+    """What an entry says, without the names of its own target."""
+    text = f"{entry.found}; {entry.expected}" if entry.found else entry.message
+    for name in sorted(entry.target.split("/"), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "…", text)
+    return text
+
+
+def line(group: Sequence[Entry], of: int) -> str:
+    """Return what a group says, with the targets that it says it of.
+
+    Args:
+        group: Entries that say the same.
+        of: How many targets the check was asked of.
+    """
+    first = group[0]
+    if len(group) == 1:
+        return f"{first.check} [{first.target}] {first.message}"
+    names = [entry.target for entry in group]
+    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{first.check} [{first.target}] {first.message} (the same on {len(names)} of {of}: {shown})"
 
 
 def figures(entries: tuple[Entry, ...]) -> list[str]:

@@ -14,6 +14,7 @@ from fixtures.facts.host import Certificate, HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import by_hypervisor, config_of, disk_monitors, monitor_hosts
 from fixtures.oslo import OsloConfig
+from fixtures.parity import odd_ones
 from fixtures.targets import libvirt_of, service_of
 
 pytestmark = [
@@ -150,11 +151,8 @@ def test_hypervisors_are_alike(facts: Facts, cloud: Cloud) -> None:
     """
     aspects = {name: _aspects(host) for name, host in by_hypervisor(cloud, facts).items()}
     names = sorted({aspect for found in aspects.values() for aspect in found})
-    differing = {
-        aspect: {name: found[aspect] for name, found in aspects.items()}
-        for aspect in names
-        if len({found[aspect] for found in aspects.values()}) > 1
-    }
+    spread = {aspect: odd_ones({name: found[aspect] for name, found in aspects.items()}) for aspect in names}
+    differing = {aspect: odd for aspect, odd in spread.items() if odd}
     assert not differing, finding(
         "hypervisors", found=differing, expected="the same on all", remedy="bring the odd ones in line with the rest"
     )

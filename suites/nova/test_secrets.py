@@ -8,10 +8,11 @@ import pytest
 
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.facts.base import NotMeasured, need
+from fixtures.facts.base import Digest, NotMeasured, Unreadable, need
 from fixtures.facts.host import Secret
 from fixtures.facts.run import Facts
 from fixtures.integration import by_hypervisor, config_of, find_secret, secret_user, secret_uuid
+from fixtures.parity import odd_ones
 from fixtures.targets import SecretUse, auth_of, libvirt_of
 
 DOCUMENTATION_EXAMPLE = "457eb676-33da-42ec-9a8c-9293d545c337"
@@ -85,11 +86,8 @@ def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
         for name, host in by_hypervisor(cloud, facts).items()
     }
     every = {uuid for mapping in maps.values() for uuid in mapping}
-    differing = {
-        uuid: _spread(uuid, maps)
-        for uuid in sorted(every)
-        if len({str(mapping.get(uuid, "absent")) for mapping in maps.values()}) > 1
-    }
+    spread = {uuid: odd_ones({name: _held(uuid, found) for name, found in maps.items()}) for uuid in sorted(every)}
+    differing = {uuid: odd for uuid, odd in spread.items() if odd}
     assert not differing, finding(
         "hypervisors",
         found=differing,
@@ -104,9 +102,11 @@ def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
     )
 
 
-def _spread(uuid: str, maps: Mapping[str, Mapping[str, object]]) -> str:
-    absent = [name for name, mapping in maps.items() if uuid not in mapping]
-    return f"absent on {', '.join(absent)}" if absent else "with different values"
+def _held(uuid: str, secrets: Mapping[str, Digest | Unreadable | None]) -> str:
+    """What a hypervisor holds for a uuid; the value is a digest of this run."""
+    if uuid not in secrets:
+        return "absent"
+    return f"value {secrets[uuid]}" if secrets[uuid] else "without a value"
 
 
 @pytest.mark.check("nova.secret.persistent", severity="major", source="LP1821696 KA")

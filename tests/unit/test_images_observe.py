@@ -330,3 +330,13 @@ def test_one_pool_that_cannot_be_read_is_unreadable_by_itself(read: Callable[...
     assert isinstance(facts.contents["volumes"], PoolContent)
     ceph.headers = lambda pool, ids: []  # type: ignore[method-assign]
     assert isinstance(read(ceph, rows()).contents["volumes"], Unreadable)
+
+
+def test_an_entry_of_the_trash_is_told_whoever_put_it_there() -> None:
+    raw = bytes.fromhex("020118000000020200000066 6d0f67016bcb9656240f67016bcb96562400")
+    assert bulk.trashed("3f2de1bae73a", raw) == {
+        "id": "3f2de1bae73a",
+        "name": "fm",
+        "source": "MIGRATION",
+        "deferred_until": "2026-11-21T09:40:31Z",
+    }
