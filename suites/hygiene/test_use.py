@@ -9,10 +9,12 @@ import pytest
 from fixtures import inventory
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
+from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.ceph import RbdLock, RbdWatcher, TrashEntry
 from fixtures.facts.images import PoolContent
 from fixtures.facts.run import Facts
+from fixtures.targets import pools
 from suites.hygiene.test_orphans import some
 
 NOBODYS = frozenset({"USER", "REMOVING"})
@@ -59,7 +61,7 @@ def test_locks_have_a_living_owner(pool_name: str, content: PoolContent, facts: 
 
 @pytest.mark.check("hyg.watcher.stale", severity="major", source="LP1856845")
 def test_nobody_has_idle_images_open(facts: Facts, cloud: Cloud) -> None:
-    """Nobody has the image of an available volume, or of a server that is shut off, open for writing.
+    """Nobody has the image of an available volume or of a server that is shut off open, and no kernel has one mapped.
 
     Why: such an image cannot be deleted, and two who write to it destroy it.
     """
@@ -68,6 +70,12 @@ def test_nobody_has_idle_images_open(facts: Facts, cloud: Cloud) -> None:
         for pool, images in inventory.idle(cloud, facts).items()
         for name, why in images.items()
         for one in _watchers(inventory.content_of(facts, pool), name)
+    ]
+    found += [
+        f"{image}: mapped by the kernel of {name}"
+        for name in cloud.hosts_with(*CLIENT_ROLES)
+        for image in need(facts.host(name).system.krbd, f"{name}: mapped images")
+        if image.partition("/")[0] in pools(cloud)
     ]
     assert not found, finding(
         "images that should be idle",
