@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from fixtures import releases
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
@@ -70,13 +71,17 @@ def _moment(seconds: float) -> str:
 
 
 @pytest.mark.check("glance.config.stores", severity="critical", source="S0 S1 GM")
-def test_rbd_is_an_enabled_store(glance_host: HostFacts, cloud: Cloud) -> None:
+def test_rbd_is_an_enabled_store(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
     """RBD is among the enabled stores, in the form that the release reads.
+
+    Before Kilo, where `stores` is not set, every store that Glance knows is enabled.
 
     Why: a store that is not enabled is not loaded, whatever its section says.
     """
     config = config_of(glance_host, "glance-api")
     multistore = glance_stores(config)
+    if not multistore and (SINGLE_STORE, "stores") not in config:
+        releases.GLANCE_STORE_SECTION.required(cloud, facts, glance_host.name)
     if multistore:
         good = multistore.get(cloud.glance.store, "") == "rbd" if cloud.glance.store else "rbd" in multistore.values()
         where, expected = config.where("DEFAULT", "enabled_backends"), f"{cloud.glance.store or 'NAME'}:rbd"
@@ -96,7 +101,7 @@ def test_rbd_is_an_enabled_store(glance_host: HostFacts, cloud: Cloud) -> None:
 
 
 @pytest.mark.check("glance.config.default_store", severity="critical", source="S0 S1 S2 S4 RO GM")
-def test_rbd_is_the_default_store(glance_host: HostFacts, cloud: Cloud) -> None:
+def test_rbd_is_the_default_store(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
     """Images go to RBD unless the uploader says otherwise.
 
     Why: an image in another store is copied in full at every boot and for every volume.
@@ -104,41 +109,42 @@ def test_rbd_is_the_default_store(glance_host: HostFacts, cloud: Cloud) -> None:
     config = config_of(glance_host, "glance-api")
     stores = glance_stores(config)
     option, fallback = ("default_backend", "unset") if stores else ("default_store", "file")
-    found = config.get(SINGLE_STORE, option, fallback)
+    section = SINGLE_STORE if stores else _section_of(option, glance_host, cloud, facts)
+    found = config.get(section, option, fallback)
     good = stores.get(found) == "rbd" and found == (cloud.glance.store or found) if stores else found == "rbd"
     assert good, finding(
-        f"{glance_host.name}:{config.where(SINGLE_STORE, option)}",
+        f"{glance_host.name}:{config.where(section, option)}",
         found=f"{option} = {found}",
         expected=cloud.glance.store or "rbd",
-        remedy=f"[glance_store] {option}, restart glance-api",
+        remedy=f"set [{section}] {option}, restart glance-api",
     )
 
 
 @pytest.mark.check("glance.config.rbd_store_pool", severity="critical", source="S0 S1 S4")
-def test_store_writes_to_the_images_pool(glance_host: HostFacts, cloud: Cloud) -> None:
+def test_store_writes_to_the_images_pool(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
     """The store's pool is the images pool of the cloud file.
 
     Why: images in another pool are out of reach of the caps of Cinder and Nova.
     """
-    _expect_option(glance_host, cloud, "rbd_store_pool", cloud.ceph.pools.images, default="images")
+    _expect_option(glance_host, cloud, facts, "rbd_store_pool", cloud.ceph.pools.images, default="images")
 
 
 @pytest.mark.check("glance.config.rbd_store_user", severity="critical", source="S0 S1 S4 GS")
-def test_store_logs_in_as_glances_user(glance_host: HostFacts, cloud: Cloud) -> None:
+def test_store_logs_in_as_glances_user(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
     """The store's cephx user is set, without "client.", and is Glance's.
 
     Why: unset, the driver logs in as client.None.
     """
-    _expect_option(glance_host, cloud, "rbd_store_user", cloud.ceph.users.glance, default="unset")
+    _expect_option(glance_host, cloud, facts, "rbd_store_user", cloud.ceph.users.glance, default="unset")
 
 
 @pytest.mark.check("glance.config.rbd_store_ceph_conf", severity="major", source="S0 S1 GS")
-def test_store_reads_this_clusters_conf(glance_host: HostFacts, cloud: Cloud) -> None:
+def test_store_reads_this_clusters_conf(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
     """The store names its ceph.conf, it is this cluster's, and Glance can read it.
 
     Why: unset, librados searches, and may find another cluster's.
     """
-    _expect_option(glance_host, cloud, "rbd_store_ceph_conf", cloud.ceph.conf, default="unset")
+    _expect_option(glance_host, cloud, facts, "rbd_store_ceph_conf", cloud.ceph.conf, default="unset")
     conf = need(glance_host.ceph_conf, f"{glance_host.name}:{cloud.ceph.conf}").stat
     row = role_on(cloud, glance_host.name, "glance-api")
     readable = (
@@ -152,9 +158,18 @@ def test_store_reads_this_clusters_conf(glance_host: HostFacts, cloud: Cloud) ->
     )
 
 
-def _expect_option(host: HostFacts, cloud: Cloud, option: str, expected: str, default: str) -> None:
+def _section_of(option: str, host: HostFacts, cloud: Cloud, facts: Facts) -> str:
+    """Section from which the store's option is taken; before Kilo also [DEFAULT], where there was no other."""
     config = config_of(host, "glance-api")
     section = store_section(config, cloud)
+    if section != SINGLE_STORE or (section, option) in config:
+        return section
+    return section if releases.GLANCE_STORE_SECTION.reached(cloud, facts, host.name) else "DEFAULT"
+
+
+def _expect_option(host: HostFacts, cloud: Cloud, facts: Facts, option: str, expected: str, default: str) -> None:
+    config = config_of(host, "glance-api")
+    section = _section_of(option, host, cloud, facts)
     found = config.get(section, option, default)
     assert found == expected, finding(
         f"{host.name}:{config.where(section, option)}",

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import recorded
-from fixtures.cloud import load_cloud
+from fixtures.cloud import Cloud, load_cloud
+from fixtures.cloud.model import Glance
 from fixtures.facts.host import ConfigEntry, HostFacts, Service
 from fixtures.facts.openstack import (
     Attachment,
@@ -26,6 +27,7 @@ from fixtures.targets import service_of
 from suites.backup import test_service as test_backup
 from suites.cinder import test_options, test_volumes
 from suites.glance import test_api, test_store_options
+from suites.glance import test_service as test_glance
 
 PROJECT = Path(__file__).parents[2]
 CLOUD = load_cloud(PROJECT / "clouds/lab.yaml")
@@ -90,9 +92,9 @@ def with_apis(facts: Facts, **parts: object) -> Facts:
     return facts.model_copy(update={"apis": facts.apis.model_copy(update=parts)})
 
 
-def judged(check: Callable[..., None], facts: Facts, host: str = "controller") -> str:
+def judged(check: Callable[..., None], facts: Facts, host: str = "controller", cloud: Cloud = CLOUD) -> str:
     """Return what a check says of the host: "" where it passes, "n/a: …" where it does not apply."""
-    given = {"cloud": CLOUD, "facts": facts}
+    given = {"cloud": cloud, "facts": facts}
     try:
         check(**{name: given.get(name, facts.host(host)) for name in inspect.signature(check).parameters})
     except AssertionError as failed:
@@ -103,7 +105,13 @@ def judged(check: Callable[..., None], facts: Facts, host: str = "controller") -
 
 
 STORE_OPTIONS_OF_ICEHOUSE: Options = {
-    "DEFAULT": {"enabled_backends": None, "default_store": "rbd", "rbd_store_pool": "images"},
+    "DEFAULT": {
+        "enabled_backends": None,
+        "default_store": "rbd",
+        "rbd_store_pool": "images",
+        "rbd_store_user": "glance",
+        "rbd_store_ceph_conf": "/etc/ceph/ceph.conf",
+    },
     "rbd": {"rbd_store_pool": None, "rbd_store_user": None, "rbd_store_ceph_conf": None, "rbd_store_chunk_size": None},
     "glance_store": {"default_backend": None},
 }
@@ -114,6 +122,39 @@ def test_store_options_stood_in_default_once() -> None:
     assert judged(check, cloud_of("icehouse", "glance-api", STORE_OPTIONS_OF_ICEHOUSE)).startswith("n/a: controller")
     late = judged(check, cloud_of("mitaka", "glance-api", STORE_OPTIONS_OF_ICEHOUSE))
     assert "[DEFAULT] rbd_store_pool" in late and "[DEFAULT] default_store" in late
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        test_glance.test_rbd_is_the_default_store,
+        test_glance.test_store_writes_to_the_images_pool,
+        test_glance.test_store_logs_in_as_glances_user,
+        test_glance.test_store_reads_this_clusters_conf,
+    ],
+)
+def test_the_store_is_judged_by_default_before_kilo(check: Callable[..., None]) -> None:
+    single = CLOUD.model_copy(update={"glance": Glance()})
+    assert judged(check, cloud_of("icehouse", "glance-api", STORE_OPTIONS_OF_ICEHOUSE), cloud=single) == ""
+    late = judged(check, cloud_of("mitaka", "glance-api", STORE_OPTIONS_OF_ICEHOUSE), cloud=single)
+    # the default of the pool happens to be right
+    assert bool(late) == (check is not test_glance.test_store_writes_to_the_images_pool)
+
+
+def test_every_store_is_enabled_before_kilo() -> None:
+    check = test_glance.test_rbd_is_an_enabled_store
+    single = CLOUD.model_copy(update={"glance": Glance()})
+    juno: Options = {**STORE_OPTIONS_OF_ICEHOUSE, "glance_store": {"stores": "glance.store.rbd.Store"}}
+    assert judged(check, cloud_of("icehouse", "glance-api", STORE_OPTIONS_OF_ICEHOUSE), cloud=single).startswith("n/a")
+    assert judged(check, cloud_of("juno", "glance-api", juno), cloud=single) == ""
+    assert "file" in judged(check, cloud_of("mitaka", "glance-api", STORE_OPTIONS_OF_ICEHOUSE), cloud=single)
+
+
+def test_the_backup_driver_is_a_module_before_stein() -> None:
+    check = test_backup.test_backup_driver_is_named_by_its_class
+    named: Options = {"DEFAULT": {"backup_driver": "cinder.backup.drivers.ceph"}}
+    assert judged(check, cloud_of("mitaka", "cinder-backup", named)) == ""
+    assert "CephBackupDriver" in judged(check, cloud_of("ussuri", "cinder-backup", named))
 
 
 def test_a_timeout_is_ignored_for_a_while_and_zero_takes_all_limits_away_afterwards() -> None:
