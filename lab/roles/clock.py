@@ -22,7 +22,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
 
 
 def _ready(machine: Machine, plan: Plan) -> None:
-    machine.wait("its clock is synchronised", "chronyc -n waitsync 1 1", timeout=120)
+    machine.wait("its clock is synchronised", "chronyc -c -n tracking | grep -q ',Normal$'", timeout=120)
 
 
 ROLES = (Role("clock", ("chrony",), ("chrony",), _provision, ready=_ready),)

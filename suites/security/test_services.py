@@ -158,7 +158,7 @@ def _console_problems(config: OsloConfig) -> Iterator[str]:
 
 @pytest.mark.check("sec.image_trust", severity="minor", source="OSSN-0090 NCOM-0d750d6")
 def test_only_administrators_vouch_for_images(cloud: Cloud, facts: Facts) -> None:
-    """Only administrators publish images, imports reach no internal ports, and Nova promises no check that clones skip.
+    """Only administrators publish images, imports are checked, and Nova promises no check that clones skip.
 
     Why: a clone is never read as a whole, so neither its hash nor its signature is looked at.
     """
@@ -167,7 +167,8 @@ def test_only_administrators_vouch_for_images(cloud: Cloud, facts: Facts) -> Non
         policies = need(host.system.policies, f"{name}: policies")
         rule = policies.get("glance", {}).get("publicize_image", "role:admin")
         bad += [] if "admin" in rule else [f"{name}: publicize_image {rule or 'everybody'}"]
-        bad += [f"{name}: {told}" for told in _import_problems(config_of(host, "glance-api"))]
+        packages = need(host.packages, f"{name}: packages")
+        bad += [f"{name}: {it}" for it in verdicts(host, packages) if it.advisory.id == "OSSA-2026-004" and it.open]
     for name, host in each_host(cloud, facts, cloud.hosts_with("nova-compute")).items():
         config = config_of(host, "nova-compute")
         clones = config.get("libvirt", "images_type") == "rbd" and cloud.policy.location_mode != "hardened"
@@ -176,15 +177,6 @@ def test_only_administrators_vouch_for_images(cloud: Cloud, facts: Facts) -> Non
     assert not bad, finding(
         "images",
         found=bad,
-        expected="publicize_image for administrators; web-download with allowed hosts; no signature check on clones",
-        remedy="policy.yaml; [import_filtering_opts] allowed_hosts; verify_glance_signatures = false or no clones",
+        expected="publicize_image for administrators; imports with the fix; no signature check on clones",
+        remedy="mend policy.yaml; upgrade Glance; verify_glance_signatures = false, or no clones",
     )
-
-
-def _import_problems(config: OsloConfig) -> Iterator[str]:
-    """web-download is on by default; without lists its defaults allow ports 80 and 443 of every host."""
-    section = "import_filtering_opts"
-    methods = config.items("DEFAULT", "enabled_import_methods", ("glance-direct", "web-download", "copy-image"))
-    wide = {"80", "443"} | set(config.items(section, "allowed_ports"))
-    if any("web-download" in method for method in methods) and "22" in wide:
-        yield f"[{section}] allowed_ports {', '.join(sorted(wide))}"

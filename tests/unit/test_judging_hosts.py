@@ -11,12 +11,13 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.files import File
-from fixtures.facts.host import HostFacts, IniFile, Libvirt
+from fixtures.facts.host import ConfigEntry, HostFacts, IniFile, Libvirt, Service, Unit
 from fixtures.facts.openstack import Image, ImageApi, OpenStackFacts
 from fixtures.facts.run import Facts
-from fixtures.facts.system import Clock, Confinement, Label, PackageSource, System
+from fixtures.facts.system import Clock, Confinement, Dump, Label, PackageSource, System
 from fixtures.floors import package_older, verdicts
 from suites.hosts import test_client_section, test_surroundings, test_versions
+from suites.recovery import test_database, test_keys
 from suites.security import test_hosts as security_hosts
 from suites.security import test_services as security_services
 
@@ -284,3 +285,49 @@ def test_sources_prove_themselves_by_a_key_or_by_https(source: dict[str, Any], w
 )
 def test_a_rule_that_allows_everything(rule: str, everything: bool) -> None:
     assert bool(security_hosts.EVERYTHING.search(rule)) is everything
+
+
+def test_a_production_cloud_that_names_no_backups_is_told_so() -> None:
+    assert "recovery.database is not set" in _fails(
+        lambda: test_database.test_database_dumps_are_fresh_and_whole(_cloud(), _facts())
+    )
+    assert "recovery.keys is not set" in _fails(
+        lambda: test_keys.test_keys_are_saved_with_the_database(_cloud(), _facts())
+    )
+
+
+def _dump(**more: Any) -> Dump:
+    stat = File(
+        path=more.pop("path", "/b/all-2026-11-21.sql.gz"),
+        kind="file",
+        mode=0o600,
+        size=5000,
+        mtime=more.pop("mtime", 9e4),
+    )
+    return Dump.model_validate({"stat": stat, "content": "compressed", "complete": True, "schemas": ("nova",), **more})
+
+
+@pytest.mark.parametrize(
+    ("dump", "encrypted", "said"),
+    [
+        ({}, False, ""),
+        ({"complete": False}, False, "does not end with"),
+        ({}, True, "not encrypted"),
+        ({"content": "encrypted", "complete": None, "schemas": (), "path": "/b/nova.sql.gpg"}, True, ""),
+        ({"mtime": 0}, False, "hours old"),
+        ({"schemas": ("glance",)}, False, "no dump of nova"),
+    ],
+)
+def test_dumps_are_judged(dump: dict[str, Any], encrypted: bool, said: str) -> None:
+    kept = {"host": "cmp2", "path": "/b/*", "encrypted": encrypted}
+    hosts = {"cmp1": {"roles": ["nova-control"]}, "cmp2": {"roles": ["nova-compute"]}}
+    cloud = _cloud(hosts=hosts, recovery={"database": kept})
+    entry = ConfigEntry(file="f", line=1, section="database", key="connection", value="mysql+pymysql://n:x@db/nova?a=b")
+    unit = Unit(name="u", load="loaded", active="active", sub="running", enabled="enabled")
+    control = _host("cmp1", services={"nova-control": Service(role="nova-control", unit=unit, entries=(entry,))})
+    backup = _host("cmp2", system=System(dumps=(_dump(**dump),))).model_copy(update={"collected_at": 1e5})
+    facts = _facts(control, backup)
+    if not said:
+        test_database.test_database_dumps_are_fresh_and_whole(cloud, facts)
+        return
+    assert said in _fails(lambda: test_database.test_database_dumps_are_fresh_and_whole(cloud, facts))
