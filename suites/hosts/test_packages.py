@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.cloud.model import CLIENT_ROLES, Role
+from fixtures.cloud.model import Role
 from fixtures.distributions import HYPERVISOR, family_of, packages_for
 from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
@@ -23,7 +23,7 @@ def test_services_have_their_ceph_libraries(client_host: HostFacts, cloud: Cloud
 
     Why: without them the driver fails at start, or at the first capacity report.
     """
-    roles = [role for role in cloud.hosts[client_host.name].roles if role in CLIENT_ROLES]
+    roles = [role for role in cloud.hosts[client_host.name].roles if role in client_host.modules]
     missing = [
         f"{role}: cannot import {name}"
         for role in roles
