@@ -107,14 +107,24 @@ class LabUnderTest:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
 
-    def suite(self, *options: str, cloud_file: str = "", elsewhere: bool = False) -> SuiteRun:
-        """Run the suite against this lab (or, `elsewhere`, without any of its keys and addresses); read its report."""
+    def suite(self, *options: str, cloud_file: str = "", elsewhere: bool = False, facts: bool = False) -> SuiteRun:
+        """Run the suite against this lab and read its report.
+
+        Args:
+            options: Of pytest.
+            cloud_file: Another than the profile's.
+            elsewhere: Without any of the lab's keys and addresses.
+            facts: Keep the facts, in `facts/` of the report's folder.
+        """
         folder = Path(tempfile.mkdtemp(prefix="runs-"))
         command = ("-m", "pytest", "--cloud", cloud_file or self.cloud_file, "--reports", str(folder), *options)
+        command += ("--save-facts", str(folder / "facts")) if facts else ()
         done = self.python(*command, state="/nonexistent" if elsewhere else "")
         path = folder / "latest" / "report.json"
         if not path.exists():
             raise AssertionError(f"no report; the suite said:\n{done.stdout}")
+        if facts:
+            (folder / "facts").rename(path.parent / "facts")
         return SuiteRun(
             done.returncode, done.stdout, Report.model_validate_json(path.read_text()), path.parent.resolve()
         )
