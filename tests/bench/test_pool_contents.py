@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,7 +34,7 @@ OPENED = 500
 """Images that are opened to see what that costs."""
 
 _READ = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 from fixtures.ceph import open_ceph
 from fixtures.cloud import load_cloud
@@ -41,7 +42,7 @@ from fixtures.observe.images import read_pool
 
 with open_ceph(load_cloud(Path(sys.argv[1])), {}) as ceph:
     def memory():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     before, started = memory(), time.perf_counter()
     content = read_pool(ceph, sys.argv[2], {})
     seconds = time.perf_counter() - started
@@ -70,7 +71,16 @@ def pool(cloud: Cloud) -> Iterator[Any]:
                 io.application_enable("rbd", True)
                 yield io
         finally:
-            cluster.delete_pool(POOL)
+            _remove(cluster)
+
+
+def _remove(cluster: Any) -> None:
+    option = {"who": "mon", "name": "mon_allow_pool_delete"}
+    cluster.mon_command(json.dumps({"prefix": "config set", "value": "true", **option}), b"")
+    try:
+        cluster.delete_pool(POOL)
+    finally:
+        cluster.mon_command(json.dumps({"prefix": "config rm", **option}), b"")
 
 
 def _fill(io: Any, total: int) -> None:
@@ -96,8 +106,6 @@ def _through_the_host(cloud: Cloud) -> Cloud:
 
 
 def _counted(ceph: CephAccess) -> tuple[int, float]:
-    import time
-
     before, started = ceph.calls, time.perf_counter()
     read_pool(ceph, POOL, {})
     return ceph.calls - before, time.perf_counter() - started
@@ -129,8 +137,6 @@ def _show(one: dict[str, Any]) -> None:
 
 
 def _opened(cloud: Cloud, pool: Any) -> None:
-    import time
-
     names = list(rbd.RBD().list(pool))[:OPENED]
     with open_ceph(cloud, {}) as ceph:
         started = time.perf_counter()
