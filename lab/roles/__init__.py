@@ -5,6 +5,7 @@ from lab.roles import (
     backups,
     ceph,
     ceph_client,
+    ceph_export,
     clock,
     cloud,
     compute,
@@ -19,7 +20,7 @@ from lab.roles import (
 )
 from lab.roles.role import Role as Role
 
-_MODULES = (ceph, ceph_client, pki, backing, identity, image, placement, volume, compute,
-            hypervisor, network, cloud, guest, clock, backups)
+_MODULES = (ceph, ceph_client, ceph_export, pki, backing, identity, image, placement, volume,
+            compute, hypervisor, network, cloud, guest, clock, backups)
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

@@ -24,6 +24,8 @@ def _backend(plan: Plan) -> ini.Section:
         "rbd_store_chunk_size": 4,
         "rados_connect_timeout": -1,
         "report_discard_supported": True,
+        "max_over_subscription_ratio": 20,
+        "reserved_percentage": 5,
     }
 
 

@@ -10,7 +10,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.ceph import CrushRule, OsdUse, Pool, PurgeSchedules
 from fixtures.facts.run import Facts
-from fixtures.integration import backend_section, config_of, pools_in_use
+from fixtures.integration import backend_section, config_of, pools_in_use, replicates
 from fixtures.oslo import OsloConfig
 from fixtures.releases import CINDER_TRASH, GLANCE_TRASH
 from fixtures.targets import clients
@@ -353,12 +353,4 @@ def test_volumes_are_mirrored_by_image(facts: Facts, cloud: Cloud) -> None:
         found={"mode": mirror.mode, "peers": mirror.peers or "none", "images": wrong or "in order"},
         expected="mode image, a peer, images replaying (or stopped, where they are primary)",
         remedy=f"rbd mirror pool enable {name} image; rbd mirror pool status {name} --verbose",
-    )
-
-
-def replicates(facts: Facts, cloud: Cloud) -> bool:
-    """Whether Cinder's back end has a replication target; raises NotMeasured where that cannot be read."""
-    configs = [config_of(facts.host(name), "cinder-volume") for name in cloud.hosts_with("cinder-volume")]
-    return any(
-        (backend_section(config, cloud, "replication_device"), "replication_device") in config for config in configs
     )

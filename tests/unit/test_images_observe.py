@@ -76,6 +76,12 @@ def _header(keys: dict[str, bytes], lock: bytes | None = None) -> Any:
     return bulk.header(Rados, io, "x")
 
 
+@pytest.mark.parametrize(("flags", "invalid"), [(0, False), (1, True), (2, True), (4, False)])
+def test_a_header_tells_whether_its_maps_are_invalid(flags: int, invalid: bool) -> None:
+    told = _header({"size": SIZE, "features": FEATURES, "flags": flags.to_bytes(8, "little")}, LOCKED)
+    assert told["invalid"] == invalid
+
+
 def test_a_header_tells_what_the_image_has() -> None:
     told = _header({"size": SIZE, "features": FEATURES, "snapshot_0000000000000022": SNAPSHOT}, LOCKED)
     assert told == {
@@ -83,6 +89,7 @@ def test_a_header_tells_what_the_image_has() -> None:
         "snapshots": ["snapshot-77777777-1111-2222-3333-444444444444"],
         "lockers": ["client.14268"],
         "migrating": False,
+        "invalid": False,
     }
 
 
