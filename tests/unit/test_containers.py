@@ -105,6 +105,7 @@ def test_a_role_is_judged_inside_its_container(path: Path, tmp_path: Path) -> No
         ({"running": "false", "status": "exited"}, "inactive", "loaded", "container nova_compute is exited"),
         ({"name": "other"}, "", "not-found", "no container nova_compute in"),
         ({"inside": "echo no shell >&2; exit 126"}, "active", "loaded", "exit code 126: no shell"),
+        ({"inside": "echo password=CANARY12345 >&2; exit 1"}, "active", "loaded", "exit code 1: password=hmac:"),
         ({"inside": "echo nonsense; exit 0"}, "active", "loaded", "no answer"),
     ],
 )
