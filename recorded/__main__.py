@@ -39,8 +39,8 @@ def _keep(profile: str, found: Path) -> None:
 
 
 def outcomes(report: Report) -> str:
-    """Return one line an entry: check, target and outcome."""
-    return "".join(f"{entry.check} {entry.target} {entry.outcome}\n" for entry in report.entries)
+    """Return one line an entry: check, target and outcome, with tabs between."""
+    return "".join(f"{entry.check}\t{entry.target}\t{entry.outcome}\n" for entry in report.entries)
 
 
 def main() -> int:

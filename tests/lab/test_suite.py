@@ -40,7 +40,7 @@ def test_every_check_of_the_catalogue_page_ran(whole: SuiteRun) -> None:
         for line in (PROJECT / "docs/checks.md").read_text().splitlines()
         if line.startswith("### ")
     }
-    assert whole.ids("passed") == documented
+    assert whole.ids("passed", "not applicable") == documented
 
 
 def test_journeys_measured_what_they_judge(whole: SuiteRun) -> None:

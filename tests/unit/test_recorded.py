@@ -52,9 +52,9 @@ def test_recorded_facts_give_the_outcomes_of_the_live_run(profile: str, tmp_path
     now = set(outcomes(_report(path)).splitlines())
     live = set(recorded.outcomes_file(profile).read_text().splitlines())
     # What is newer than the recording is not in it; `tox -e record` makes it anew.
-    asked = {line.rpartition(" ")[0] for line in now}
-    assert {line for line in live if line.rpartition(" ")[0] in asked} - now == set()
-    assert {line.rpartition(" ")[2] for line in live} <= {"passed", "not applicable"}
+    asked = {line.rpartition("\t")[0] for line in now}
+    assert {line for line in live if line.rpartition("\t")[0] in asked} - now == set()
+    assert {line.rpartition("\t")[2] for line in live} <= {"passed", "not applicable"}
     assert len(live & now) > 100
 
 
