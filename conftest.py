@@ -7,5 +7,6 @@ pytest_plugins = (
     "fixtures.plugin",
     "fixtures.sources",
     "fixtures.outcomes",
+    "remediate.plugin",
     "reports.plugin",
 )

@@ -1,1 +1,1 @@
-"""Repair: registry, plan, journal, converge. Nothing is repaired yet."""
+"""Repair: what is to be done (a module an area), and how it is planned, recorded, carried out, proven and undone."""

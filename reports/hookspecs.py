@@ -10,3 +10,13 @@ import pytest
 @pytest.hookspec(firstresult=True)
 def pytest_conformance_run(config: pytest.Config) -> dict[str, Any] | None:
     """Return the fields of `reports.model.Run` that describe the cloud of this run."""
+
+
+@pytest.hookspec
+def pytest_conformance_settled(check: str, target: str, outcome: str, message: str) -> None:
+    """Take note of what became of a failed check after its repair: "healed" or "needs operator"."""
+
+
+@pytest.hookspec
+def pytest_conformance_files() -> dict[str, str] | None:
+    """Return further files for the run's folder: name to text."""

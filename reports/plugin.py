@@ -17,7 +17,7 @@ import pytest
 
 from reports import hookspecs, summary
 from reports.model import Entry, Measurement, Outcome, Report, Run
-from reports.store import new_run_folder, write_report
+from reports.store import new_run_folder, replace, write_report
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -67,10 +67,11 @@ class Gatherer:
         self._not_collected: dict[str, None] = {}
         self._report: Report | None = None
         self._path: Path | None = None
+        self._settled: dict[tuple[str, str], tuple[str, str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count what was selected."""
-        self._collected = len(session.items)
+        self._collected = max(self._collected, len(session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -87,6 +88,10 @@ class Gatherer:
         if "check" in dict(report.user_properties):
             self._phases.setdefault(report.nodeid, []).append(report)
 
+    def pytest_conformance_settled(self, check: str, target: str, outcome: str, message: str) -> None:
+        """Keep what became of a failed check after its repair."""
+        self._settled[check, target] = outcome, message
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, also after an interrupt."""
@@ -94,11 +99,19 @@ class Gatherer:
             return
         self._report = Report(run=self._finished(int(session.exitstatus)), entries=tuple(self._entries()))
         folder = new_run_folder(self._config.option.reports, self._started, self._report.run.cloud)
+        for files in self._config.hook.pytest_conformance_files():
+            for name, text in files.items():
+                replace(folder / name, text)
         self._path = write_report(self._report, folder)
 
     def _entries(self) -> list[Entry]:
         entries = (entry_of(phases) for phases in self._phases.values())
-        return sorted((entry for entry in entries if entry), key=lambda entry: (entry.check, entry.target))
+        settled = (self._as_settled(entry) for entry in entries if entry)
+        return sorted(settled, key=lambda entry: (entry.check, entry.target))
+
+    def _as_settled(self, entry: Entry) -> Entry:
+        outcome, message = self._settled.get((entry.check, entry.target), (entry.outcome, entry.message))
+        return entry.model_copy(update={"outcome": outcome, "message": message})
 
     def _finished(self, exit_code: int) -> Run:
         told = self._config.hook.pytest_conformance_run(config=self._config) or {}

@@ -26,14 +26,15 @@ def new_run_folder(base: Path, started: dt.datetime, cloud: str) -> Path:
 def write_report(report: Report, folder: Path) -> Path:
     """Write report.json (0600, whole or not at all), point `latest` at its folder, return its path."""
     path = folder / "report.json"
-    _replace(path, report.model_dump_json(indent=2) + "\n")
+    replace(path, report.model_dump_json(indent=2) + "\n")
     link = folder.parent / f".latest-{os.getpid()}"
     link.symlink_to(folder.name)
     link.replace(folder.parent / "latest")
     return path
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
+    """Write a file (0600), whole or not at all."""
     beside = path.with_suffix(".new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

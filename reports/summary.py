@@ -120,7 +120,9 @@ def verdict(report: Report) -> str:
     if failed and report.run.exit_code == 0:
         return f"{report.run.cloud}: {failed} failed, all below --fail-on {report.run.fail_on}; else sound"
     unfinished = report.run.collected - len(report.entries)
-    parts = [f"{failed} failed"] * bool(failed) + [f"{blind} not measured"] * bool(blind)
+    operator = counts.get("needs operator", 0)
+    parts = [f"{failed} failed"] * bool(failed) + [f"{operator} need an operator"] * bool(operator)
+    parts += [f"{blind} not measured"] * bool(blind)
     parts += [f"{unfinished} not run"] * (unfinished > 0)
     parts += [f"{len(report.run.not_collected)} files not collected"] * bool(report.run.not_collected)
     if parts:

@@ -14,15 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fixtures.records import is_alive, state_folder
 from fixtures.scratch.ledger import (
     Ledger,
     LedgerError,
     Record,
-    is_alive,
     ledgers,
     read_book,
     remove_drafts,
-    state_folder,
 )
 from fixtures.scratch.names import KINDS, PREFIX, Name, new_run_id, parse_name, run_began
 

@@ -1,0 +1,154 @@
+"""Taking a plan's steps, each recorded before and after; and taking a run back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fixtures.cloud import Role
+from fixtures.waiting import DeadlineError
+from remediate.journal import Journal, Taken
+from remediate.model import Restart, State, Step, Unit
+from remediate.plan import Plan, Planned
+from remediate.site import Preview, StepFailed, host_of
+from remediate.watch import Rows
+
+Tell = Callable[[str], None]
+
+
+class Acts(Protocol):
+    """What takes steps; see `remediate.site.Site`."""
+
+    def previews(self, steps: Sequence[Step]) -> list[Preview]:
+        """Say what each step would do."""
+
+    def look(self, step: Step) -> State:
+        """Return the present state of what a step is about."""
+
+    def do(self, number: int, step: Step) -> State:
+        """Take a step."""
+
+    def undo(self, number: int, step: Step, before: State) -> State:
+        """Take a step back."""
+
+
+class Watches(Protocol):
+    """What waits for services; see `remediate.watch.Watch`."""
+
+    def before(self, role: Role) -> Rows:
+        """Return what is told before a restart."""
+
+    def until_up(self, host: str, role: Role, before: Rows) -> None:
+        """Wait until a service is up."""
+
+
+@dataclass
+class Applied:
+    """What became of a plan: the numbers of the steps that were taken, and why it was stopped, if it was."""
+
+    taken: list[int] = field(default_factory=list)
+    stopped: str = ""
+
+
+def apply(plan: Plan, site: Acts, watch: Watches, journal: Journal, tell: Tell) -> Applied:
+    """Take the steps in order; at the first that fails, that host's change is undone and nothing more is done."""
+    applied = Applied()
+    first = journal.next_number()
+    for planned in plan.steps:
+        try:
+            applied.taken += _take(planned, site, watch, journal, tell)
+        except (StepFailed, DeadlineError) as error:
+            applied.stopped = f"{planned.step}: {error}"
+            tell(f"stopped: {applied.stopped}")
+            _take_back_host(host_of(planned.step), first, site, watch, journal, tell)
+            break
+    return applied
+
+
+def _take(planned: Planned, site: Acts, watch: Watches, journal: Journal, tell: Tell) -> list[int]:
+    """Take a step; returns its number, or nothing where there was nothing left to do."""
+    step = planned.step
+    now = site.previews([step])[0]
+    if now.refused:
+        raise StepFailed(now.refused)
+    if now.before != planned.before:
+        raise StepFailed(f"has changed since the plan was made: {_differing(now.before, planned.before)}")
+    if not now.changes:
+        return []
+    rows = watch.before(step.role) if isinstance(step, Restart | Unit) else {}
+    number = journal.intend(step, now.before, now.after)
+    tell(f"{number}. {step}")
+    journal.done(number, site.do(number, step))
+    if isinstance(step, Restart | Unit):
+        watch.until_up(step.host, step.role, rows)
+    return [number]
+
+
+def _take_back_host(host: str, first: int, site: Acts, watch: Watches, journal: Journal, tell: Tell) -> None:
+    """What was done on one host belongs together; the hosts before it are up and stay as they are."""
+    mine = [it for it in journal.taken() if it.number >= first and host and host_of(it.step) == host]
+    if mine:
+        tell(f"{host}: what this round changed there is undone")
+        for problem in take_back(mine, site, watch, journal, tell, force=True):
+            tell(f"not undone: {problem}")
+
+
+def take_back(
+    steps: Sequence[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell, *, force: bool = False
+) -> list[str]:
+    """Undo steps in reverse, then start anew what they had started anew; returns what could not be undone.
+
+    A step whose present state is neither the one that the run left nor the one that it found is left
+    alone, with the difference told, unless forced; what was changed before it on the same thing stays too.
+    """
+    problems: list[str] = []
+    for taken in reversed([it for it in steps if not isinstance(it.step, Restart)]):
+        problem = _undo(taken, site, journal, tell, force)
+        problems += [problem] if problem else []
+    return problems + _restart_again(steps, site, watch, journal, tell)
+
+
+def _undo(taken: Taken, site: Acts, journal: Journal, tell: Tell, force: bool) -> str:
+    try:
+        now = site.look(taken.step)
+        if now != taken.before:
+            if not force and not _left_by_the_run(now, taken):
+                return f"{taken.step}: is not as the run left it: {_differing(now, taken.after)}"
+            tell(f"undo {taken.number}. {taken.step}")
+            left = site.undo(taken.number, taken.step, taken.before)
+            if left != taken.before:
+                return f"{taken.step}: is not as the run found it: {_differing(left, taken.before)}"
+    except StepFailed as error:
+        return f"{taken.step}: {error}"
+    journal.undone(taken.number)
+    return ""
+
+
+def _left_by_the_run(now: State, taken: Taken) -> bool:
+    if taken.done:
+        return now == taken.after
+    # Killed on the way: each part is as it was found, or as it was to be.
+    return all(value in (taken.before.get(name), taken.after.get(name)) for name, value in now.items())
+
+
+def _differing(now: State, wanted: State) -> str:
+    names = sorted(name for name in now.keys() | wanted.keys() if now.get(name) != wanted.get(name))
+    return "; ".join(f"{name} is {now.get(name)!r} and not {wanted.get(name)!r}" for name in names)
+
+
+def _restart_again(steps: Iterable[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell) -> list[str]:
+    problems = []
+    for taken in steps:
+        if not isinstance(taken.step, Restart):
+            continue
+        try:
+            rows = watch.before(taken.step.role)
+            tell(f"undo {taken.number}. {taken.step} (again)")
+            site.undo(taken.number, taken.step, taken.before)
+            watch.until_up(taken.step.host, taken.step.role, rows)
+        except (StepFailed, DeadlineError) as error:
+            problems.append(f"{taken.step}: {error}")
+            continue
+        journal.undone(taken.number)
+    return problems

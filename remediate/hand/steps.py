@@ -1,0 +1,314 @@
+"""The kinds of steps that are taken on a host: what is there, what would be, and how to bring it about."""
+
+import os
+import subprocess
+import tempfile
+from typing import Any, Callable, Dict, List, Optional, Tuple
+from xml.sax.saxutils import escape
+
+from remediate.hand import files, ini
+from remediate.hand.files import Content, Json, Refused, State
+
+TIMEOUT = 90
+URI = "qemu:///system"
+SECRETS = "/etc/libvirt/secrets"
+DIRECTORY_MODE = 0o755
+
+
+class Hand:
+    """What the steps of one request share.
+
+    Args:
+        store: Folder for what the way back needs.
+        tag: Marks this run's new files, so that those of a killed try are known.
+        keys: Cephx keys by entity; they came over stdin and go into files only.
+    """
+
+    def __init__(self, store: str, tag: str, keys: Dict[str, str]) -> None:
+        self.store, self.tag, self.keys = store, tag, keys
+        self.imagined: Dict[str, Optional[Content]] = {}
+
+    def read(self, path: str) -> Optional[Content]:
+        """What is at a path, or would be after the steps that were only imagined."""
+        path = os.path.realpath(path)
+        return self.imagined[path] if path in self.imagined else files.read(path)
+
+    def key(self, entity: str) -> str:
+        """The key of a cephx user."""
+        if entity not in self.keys:
+            raise Refused("the key of %s was not sent" % entity)
+        return self.keys[entity]
+
+    def kept(self, number: int, part: str = "") -> str:
+        """Where a step's way back is kept."""
+        return os.path.join(self.store, "%d%s" % (number, part))
+
+
+class OnPath:
+    """A step that makes a file or folder be another: the option, the content, or owner and mode only."""
+
+    def __init__(self, hand: Hand, step: Json) -> None:
+        self.hand, self.step, self.path = hand, step, step["path"]
+
+    def look(self) -> State:
+        return files.state_of(self.hand.read(self.path))
+
+    def preview(self) -> Json:
+        old = self.hand.read(self.path)
+        new = self._new(old)
+        self.hand.imagined[os.path.realpath(self.path)] = new
+        return {
+            "before": files.state_of(old),
+            "after": files.state_of(new),
+            "diff": files.difference(self.path, old, new),
+            "managed": files.managed_by(old) if self.step["kind"] in ("option", "file") else "",
+        }
+
+    def do(self, number: int) -> None:
+        old = files.read(self.path)
+        new = self._new(old)
+        if old == new:
+            return
+        if old is not None and old.kind == "file":
+            files.keep(self.hand.kept(number), old.data)
+        files.put(self.path, new, self.hand.tag)
+
+    def undo(self, number: int, before: State) -> None:
+        if before["kind"] == "absent":
+            files.put(self.path, None, self.hand.tag)
+            return
+        data = files.kept(self.hand.kept(number)) if before["kind"] == "file" else b""
+        old = Content(before["kind"], before["owner"], before["group"], int(before["mode"], 8), data)
+        if old.state() != before:
+            raise Refused("the copy of %s is not what it was when the run changed it" % self.path)
+        files.put(self.path, old, self.hand.tag)
+
+    def _new(self, old: Optional[Content]) -> Optional[Content]:
+        return _PATH_KINDS[self.step["kind"]](self.hand, self.step, old)
+
+
+def _with_option(hand: Hand, step: Json, old: Optional[Content]) -> Content:
+    if old is None or old.kind != "file":
+        raise Refused("%s: no such file to set an option in" % step["path"])
+    text = ini.edited(old.text(), step["section"], step["key"], step["value"])
+    return old._replace(data=text.encode("utf-8", "surrogateescape"))
+
+
+def _with_text(hand: Hand, step: Json, old: Optional[Content]) -> Optional[Content]:
+    if old is not None and old.kind != "file":
+        raise Refused("%s: is a folder" % step["path"])
+    if step["text"] is None:
+        return None
+    text = step["text"]
+    if step["key_of"]:
+        text = text.replace("{key}", hand.key(step["key_of"]))
+    return _attributed(Content("file", "root", "root", 0o644), step, old)._replace(data=text.encode())
+
+
+def _with_attributes(hand: Hand, step: Json, old: Optional[Content]) -> Content:
+    if old is None:
+        raise Refused("%s: is not there" % step["path"])
+    return _attributed(old, step, old)
+
+
+def _as_folder(hand: Hand, step: Json, old: Optional[Content]) -> Content:
+    if old is not None and old.kind != "dir":
+        raise Refused("%s: is a file" % step["path"])
+    return _attributed(Content("dir", "root", "root", DIRECTORY_MODE), step, old)
+
+
+def _attributed(new: Content, step: Json, old: Optional[Content]) -> Content:
+    """Owner, group and mode as the step says, else as they were."""
+    base = old or new
+    return new._replace(
+        owner=step["owner"] or base.owner,
+        group=step["group"] or base.group,
+        mode=base.mode if step["mode"] is None else step["mode"],
+    )
+
+
+_PATH_KINDS: Dict[str, Callable[[Hand, Json, Optional[Content]], Optional[Content]]] = {
+    "option": _with_option,
+    "file": _with_text,
+    "attributes": _with_attributes,
+    "folder": _as_folder,
+}
+
+
+class Secret:
+    """A libvirt secret with the key of a cephx user; the value goes in by a file, never by a command line."""
+
+    def __init__(self, hand: Hand, step: Json) -> None:
+        self.hand, self.step, self.uuid = hand, step, step["uuid"]
+
+    def look(self) -> State:
+        definition = _virsh_or_none("secret-dumpxml", self.uuid)
+        if definition is None:
+            return {"defined": False, "value": ""}
+        value = self._value()
+        return {"defined": True, "value": files.digest_of(value) if value else ""}
+
+    def preview(self) -> Json:
+        before = self.look()
+        value = files.digest_of(self.hand.key(self.step["key_of"]))
+        after = dict(before, defined=True, value=value)
+        name = "libvirt secret %s" % self.uuid
+        diff = [] if before["defined"] else ["%s: defined, for client %s" % (name, self.step["key_of"])]
+        if before.get("value", "") != value:
+            diff.append("%s: value %s -> %s" % (name, before.get("value") or "none", value))
+        return {"before": before, "after": after, "diff": diff, "managed": ""}
+
+    def do(self, number: int) -> None:
+        definition, value = _virsh_or_none("secret-dumpxml", self.uuid), self._value()
+        if definition is None:
+            self._define(self._xml())
+        else:
+            files.keep(self.hand.kept(number, ".xml"), definition.encode())
+        if value is not None:
+            files.keep(self.hand.kept(number), value.encode())
+        if value != self.hand.key(self.step["key_of"]):
+            self._set(self.hand.key(self.step["key_of"]))
+
+    def undo(self, number: int, before: State) -> None:
+        if before["defined"] and before["value"]:
+            self._set(files.kept(self.hand.kept(number)).decode())
+            return
+        if _virsh_or_none("secret-dumpxml", self.uuid) is not None:
+            _virsh("secret-undefine", self.uuid)
+        if before["defined"]:
+            self._define(files.kept(self.hand.kept(number, ".xml")).decode())
+
+    def _value(self) -> Optional[str]:
+        path = "%s/%s.base64" % (SECRETS, self.uuid)
+        if os.path.exists(path):  # of a private secret libvirt tells nobody
+            with open(path, encoding="ascii") as file:
+                return file.read().strip() or None
+        told = _virsh_or_none("secret-get-value", self.uuid)
+        return told.strip() if told and told.strip() else None
+
+    def _xml(self) -> str:
+        return (
+            "<secret ephemeral='no' private='%s'><uuid>%s</uuid><usage type='ceph'><name>%s</name></usage></secret>"
+            % (
+                "yes" if self.step["private"] else "no",
+                escape(self.uuid),
+                escape(self.step["usage"]),
+            )
+        )
+
+    def _define(self, xml: str) -> None:
+        with _private(xml) as file:
+            _virsh("secret-define", "--file", file.name)
+
+    def _set(self, key: str) -> None:
+        with _private(key) as file:
+            _virsh("secret-set-value", "--secret", self.uuid, "--file", file.name)
+
+
+def _private(text: str) -> Any:
+    """A file that goes when it is closed; mkstemp closes it to others."""
+    file = tempfile.NamedTemporaryFile("w", dir="/run", prefix="osc-")  # noqa: SIM115
+    file.write(text)
+    file.flush()
+    return file
+
+
+class Unit:
+    """A systemd unit that should run, now and after the next boot."""
+
+    def __init__(self, hand: Hand, step: Json) -> None:
+        self.hand, self.step, self.unit = hand, step, step["unit"]
+
+    def look(self) -> State:
+        told = _run(["systemctl", "show", "--property=ActiveState,UnitFileState", self.unit])
+        shown = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+        return {"active": shown.get("ActiveState", "") == "active", "enabled": shown.get("UnitFileState") == "enabled"}
+
+    def preview(self) -> Json:
+        before = self.look()
+        after = {"active": True, "enabled": before["enabled"] or self.step["enable"]}
+        words = {"enabled": ("disabled", "enabled"), "active": ("stopped", "running")}
+        diff = [
+            "%s: %s -> %s" % (self.unit, words[name][before[name]], words[name][after[name]])
+            for name in ("enabled", "active")
+            if before[name] != after[name]
+        ]
+        return {"before": before, "after": after, "diff": diff, "managed": ""}
+
+    def do(self, number: int) -> None:
+        before = self.look()
+        if self.step["enable"] and not before["enabled"]:
+            _run(["systemctl", "--quiet", "enable", self.unit])
+        if not before["active"]:
+            _result(["systemctl", "reset-failed", self.unit])
+            _run(["systemctl", "start", self.unit])
+
+    def undo(self, number: int, before: State) -> None:
+        now = self.look()
+        if now["enabled"] != before["enabled"]:
+            _run(["systemctl", "--quiet", "enable" if before["enabled"] else "disable", self.unit])
+        if now["active"] != before["active"]:
+            _run(["systemctl", "start" if before["active"] else "stop", self.unit])
+
+
+class Restart:
+    """A restart: there is nothing to compare and nothing to take back but by another restart."""
+
+    def __init__(self, hand: Hand, step: Json) -> None:
+        self.unit = step["unit"]
+
+    def look(self) -> State:
+        return {}
+
+    def preview(self) -> Json:
+        return {"before": {}, "after": {}, "diff": ["%s: restart" % self.unit], "managed": ""}
+
+    def do(self, number: int) -> None:
+        _run(["systemctl", "restart", self.unit])
+
+    def undo(self, number: int, before: State) -> None:
+        self.do(number)
+
+
+KINDS: Dict[str, Any] = {
+    "option": OnPath,
+    "file": OnPath,
+    "attributes": OnPath,
+    "folder": OnPath,
+    "secret": Secret,
+    "unit": Unit,
+    "restart": Restart,
+}
+
+
+def _virsh(*words: str) -> str:
+    return _run(["virsh", "-q", "-c", URI, *list(words)])
+
+
+def _virsh_or_none(*words: str) -> Optional[str]:
+    rc, out, _ = _result(["virsh", "-q", "-c", URI, *list(words)])
+    return out if rc == 0 else None
+
+
+def _run(words: List[str]) -> str:
+    rc, out, err = _result(words)
+    if rc:
+        raise Refused("`%s` ended with %d: %s" % (" ".join(words), rc, (err or out).strip()[-500:]))
+    return out
+
+
+def _result(words: List[str]) -> Tuple[int, str, str]:
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Refused("%s is not installed" % words[0])
+    except subprocess.TimeoutExpired:
+        raise Refused("`%s` did not end within %d s" % (" ".join(words), TIMEOUT))
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")

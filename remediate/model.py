@@ -1,0 +1,206 @@
+"""What a repair consists of: typed steps, each of which can be looked at, taken and taken back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fixtures.cloud import Role
+
+Disruption = Literal["safe", "disruptive", "destructive"]
+DISRUPTIONS: Final[tuple[Disruption, ...]] = get_args(Disruption)
+"""safe: no running guest or tenant's I/O is touched, beyond the restart of a control-plane service."""
+
+State = dict[str, Any]
+"""What identifies the present state of what a step is about; holds no secret. Equal states are equal things."""
+
+
+class NeedsOperator(Exception):
+    """A repair exists in no safe form here; says why, and with what lines a person would do it."""
+
+    def __init__(self, reason: str, *lines: str) -> None:
+        """Keep the reason and the lines apart."""
+        self.reason, self.lines = reason, lines
+        super().__init__(reason)
+
+
+class _Step(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _HostStep(_Step):
+    """A step on a host. `restarts` names the roles there whose service must be started anew after it."""
+
+    host: str
+    restarts: tuple[Role, ...] = ()
+
+
+class Option(_HostStep):
+    """An option of an INI file; with None it is taken out. Nothing else in the file changes."""
+
+    kind: Literal["option"] = "option"
+    path: str
+    section: str
+    key: str
+    value: str | None
+
+    def __str__(self) -> str:
+        shown = "unset" if self.value is None else f"= {self.value}"
+        return f"{self.host}: {self.path} [{self.section}] {self.key} {shown}"
+
+
+class File(_HostStep):
+    """A file's whole text; with None it is removed. "{key}" in it stands for the key of the entity `key_of`.
+
+    Owner, group and mode stay where they are not given.
+    """
+
+    kind: Literal["file"] = "file"
+    path: str
+    text: str | None
+    key_of: str = ""
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}: {'remove' if self.text is None else 'write'} {self.path}"
+
+
+class Attributes(_HostStep):
+    """Owner, group and mode of what is at a path; what is not given stays."""
+
+    kind: Literal["attributes"] = "attributes"
+    path: str
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}: owner and mode of {self.path}"
+
+
+class Folder(_HostStep):
+    """A folder that must be there."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}: folder {self.path}"
+
+
+class Secret(_HostStep):
+    """A libvirt secret that holds the key of a cephx user."""
+
+    kind: Literal["secret"] = "secret"
+    uuid: str
+    usage: str
+    private: bool
+    key_of: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: libvirt secret {self.uuid} with the key of {self.key_of}"
+
+
+class Unit(_HostStep):
+    """A systemd unit that must run, and with `enable` also after the next boot."""
+
+    kind: Literal["unit"] = "unit"
+    role: Role
+    unit: str
+    enable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.unit} enabled and running"
+
+
+class Restart(_HostStep):
+    """A service's restart; the plan makes these, once for each unit and host."""
+
+    kind: Literal["restart"] = "restart"
+    role: Role
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: restart {self.unit}"
+
+
+class PoolOption(_Step):
+    """A pool's option, as `ceph osd pool set` knows it."""
+
+    kind: Literal["pool-option"] = "pool-option"
+    pool: str
+    option: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"ceph osd pool set {self.pool} {self.option} {self.value}"
+
+
+class PoolApplication(_Step):
+    """A pool's application tag."""
+
+    kind: Literal["pool-application"] = "pool-application"
+    pool: str
+    application: str
+
+    def __str__(self) -> str:
+        return f"ceph osd pool application enable {self.pool} {self.application}"
+
+
+class Caps(_Step):
+    """A cephx user's caps: always all of them, since they are replaced at once. Without the user it is made."""
+
+    kind: Literal["caps"] = "caps"
+    entity: str
+    caps: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"ceph auth caps {self.entity} " + caps_line(self.caps)
+
+
+class ClusterOption(_Step):
+    """An option that the monitors keep (`ceph config`); with None it is taken out."""
+
+    kind: Literal["cluster-option"] = "cluster-option"
+    who: str
+    option: str
+    value: str | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"ceph config rm {self.who} {self.option}"
+        return f"ceph config set {self.who} {self.option} {self.value}"
+
+
+class OsdFlag(_Step):
+    """A flag of the OSD map."""
+
+    kind: Literal["osd-flag"] = "osd-flag"
+    flag: str
+    on: bool
+
+    def __str__(self) -> str:
+        return f"ceph osd {'set' if self.on else 'unset'} {self.flag}"
+
+
+HostStep = Option | File | Attributes | Folder | Secret | Unit | Restart
+CephStep = PoolOption | PoolApplication | Caps | ClusterOption | OsdFlag
+Step = HostStep | CephStep
+AnyStep = Annotated[Step, Field(discriminator="kind")]
+
+
+def caps_line(caps: dict[str, str]) -> str:
+    """Return caps as they are written on a command line."""
+    return " ".join(f"{service} '{text}'" for service, text in sorted(caps.items()))
+
+
+def service_order(step: Step) -> int:
+    """Rank within a place: folders, then what lies in them, then options, then what must be running."""
+    kinds = ("folder", "file", "attributes", "secret", "option", "unit", "restart")
+    return kinds.index(step.kind) if step.kind in kinds else -1

@@ -1,0 +1,238 @@
+"""What is to be done about failed checks: which steps, in which order, and what is left to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict
+
+from fixtures.cloud import Cloud
+from fixtures.facts.base import NotMeasured
+from fixtures.facts.host import Service
+from fixtures.facts.run import Facts
+from remediate.model import (
+    DISRUPTIONS,
+    AnyStep,
+    Disruption,
+    File,
+    HostStep,
+    NeedsOperator,
+    Option,
+    Restart,
+    State,
+    Step,
+    Unit,
+    service_order,
+)
+from remediate.registry import Manual, Repair
+from remediate.site import Preview, Site, host_of
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Failure(_Part):
+    """A check that failed on a target."""
+
+    check: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.check} [{self.target}]"
+
+
+class Planned(_Part):
+    """A step that is to be taken, for which checks, and what it changes."""
+
+    step: AnyStep
+    failures: tuple[Failure, ...]
+    disruption: Disruption
+    before: State
+    after: State
+    diff: tuple[str, ...]
+
+
+class Left(_Part):
+    """What a plan leaves to a person, why, and the lines by which it is done."""
+
+    failure: Failure
+    reason: str
+    lines: tuple[str, ...] = ()
+
+
+class Plan(_Part):
+    """All that is to be done, in order, and what is not."""
+
+    steps: tuple[Planned, ...]
+    withheld: tuple[Planned, ...] = ()
+    """Of a class that was not allowed."""
+    left: tuple[Left, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """The plan as a person reads it."""
+        for number, planned in enumerate(self.steps, 1):
+            yield f"{number}. [{planned.disruption}] {planned.step}"
+            yield f"     for {', '.join(str(failure) for failure in planned.failures)}"
+            yield from (f"     {line}" for line in planned.diff)
+        for planned in self.withheld:
+            yield f"not done, since {planned.disruption} (--remediate-allow={planned.disruption}): {planned.step}"
+            yield f"     for {', '.join(str(failure) for failure in planned.failures)}"
+            yield from (f"     {line}" for line in planned.diff)
+        for left in self.left:
+            yield f"left to the operator: {left.failure}: {left.reason}"
+            yield from (f"     {line}" for line in left.lines)
+        if not (self.steps or self.withheld or self.left):
+            yield "nothing to do"
+
+
+@dataclass
+class _Wish:
+    """A step that repairs ask for."""
+
+    step: Step
+    disruption: Disruption
+    failures: list[Failure] = field(default_factory=list)
+
+
+def make_plan(
+    failures: Sequence[Failure],
+    known: Mapping[str, Repair | Manual],
+    cloud: Cloud,
+    facts: Facts,
+    site: Site,
+    allowed: Disruption = "safe",
+) -> Plan:
+    """Compute the plan; looks at hosts and cluster and changes nothing."""
+    wishes, left = _wishes(failures, known, cloud, facts)
+    ordered = sorted(wishes, key=lambda wish: _place(wish.step, cloud))
+    good, spoilt = _previewed(ordered, site)
+    left += spoilt
+    ruined = {entry.failure for entry in spoilt}
+    kept = [one for one in good if not set(one.failures) <= ruined]
+    steps = [one for one in kept if _within(one.disruption, allowed)]
+    return Plan(
+        steps=tuple(_with_restarts(steps, cloud, facts)),
+        withheld=tuple(one for one in kept if not _within(one.disruption, allowed)),
+        left=tuple(left),
+    )
+
+
+def _within(disruption: Disruption, allowed: Disruption) -> bool:
+    return DISRUPTIONS.index(disruption) <= DISRUPTIONS.index(allowed)
+
+
+def _wishes(
+    failures: Sequence[Failure], known: Mapping[str, Repair | Manual], cloud: Cloud, facts: Facts
+) -> tuple[list[_Wish], list[Left]]:
+    wishes: dict[str, _Wish] = {}
+    left = []
+    for failure in failures:
+        try:
+            repair, steps = _asked(failure, known, cloud, facts)
+        except NeedsOperator as refused:
+            left.append(Left(failure=failure, reason=refused.reason, lines=refused.lines))
+            continue
+        for step in steps:
+            wish = wishes.setdefault(step.model_dump_json(), _Wish(step, repair.disruption))
+            wish.failures.append(failure)
+            wish.disruption = min(wish.disruption, repair.disruption, key=DISRUPTIONS.index)
+    return list(wishes.values()), left
+
+
+def _asked(
+    failure: Failure, known: Mapping[str, Repair | Manual], cloud: Cloud, facts: Facts
+) -> tuple[Repair, list[Step]]:
+    repair = known.get(failure.check)
+    if repair is None:
+        raise NeedsOperator("there is no repair for this check yet")
+    if isinstance(repair, Manual):
+        raise NeedsOperator(repair.reason)
+    try:
+        steps = repair.of(failure.target, cloud, facts)
+    except NotMeasured as blind:
+        raise NeedsOperator(f"what the repair goes by could not be read: {blind}") from None
+    if not steps:
+        raise NeedsOperator("its repair finds nothing to do: what it can change is as it should be")
+    return repair, steps
+
+
+def _previewed(wishes: Sequence[_Wish], site: Site) -> tuple[list[Planned], list[Left]]:
+    good, left = [], []
+    for wish, preview in zip(wishes, site.previews([wish.step for wish in wishes]), strict=True):
+        reason = _against(preview)
+        if reason:
+            lines = _lines(wish.step)
+            left += [Left(failure=failure, reason=reason, lines=lines) for failure in wish.failures]
+        elif preview.changes:
+            good.append(
+                Planned(
+                    step=wish.step,
+                    failures=tuple(wish.failures),
+                    disruption=wish.disruption,
+                    before=preview.before,
+                    after=preview.after,
+                    diff=preview.diff,
+                )
+            )
+    return good, left
+
+
+def _against(preview: Preview) -> str:
+    if preview.refused:
+        return preview.refused
+    return f"the file is a tool's: {preview.managed!r}; give it these lines" if preview.managed else ""
+
+
+def _lines(step: Step) -> tuple[str, ...]:
+    if isinstance(step, Option) and step.value is not None:
+        return (f"# {step.host}:{step.path}", f"[{step.section}]", f"{step.key} = {step.value}")
+    if isinstance(step, File) and step.text is not None:
+        return (f"# {step.host}:{step.path}", *step.text.splitlines())
+    return (str(step),)
+
+
+def _place(step: Step, cloud: Cloud) -> tuple[int, int]:
+    """The cluster first, then host by host, so that one host at a time is in change."""
+    host = host_of(step)
+    rank = list(cloud.hosts).index(host) if host else -1
+    return rank, service_order(step)
+
+
+# Restarts
+
+
+def _with_restarts(steps: Sequence[Planned], cloud: Cloud, facts: Facts) -> Iterator[Planned]:
+    """Behind the last step of each host, what its services must be started anew for."""
+    yield from (one for one in steps if not host_of(one.step))
+    for host in cloud.hosts:
+        here = [one for one in steps if host_of(one.step) == host]
+        yield from here
+        yield from _restarts(here, facts, host)
+
+
+def _restarts(here: Sequence[Planned], facts: Facts, host: str) -> Iterator[Planned]:
+    started = {one.step.unit for one in here if isinstance(one.step, Unit) and not one.before["active"]}
+    for step, causes in _wanted_restarts(here, facts, host).items():
+        if step.unit not in started:
+            failures = dict.fromkeys(failure for cause in causes for failure in cause.failures)
+            yield Planned(
+                step=step,
+                failures=tuple(failures),
+                disruption="safe",
+                before={},
+                after={},
+                diff=(),
+            )
+
+
+def _wanted_restarts(here: Iterable[Planned], facts: Facts, host: str) -> dict[Restart, list[Planned]]:
+    found: dict[Restart, list[Planned]] = {}
+    for planned in here:
+        for role in planned.step.restarts if isinstance(planned.step, HostStep) else ():
+            service = facts.host(host).services.get(role)
+            if isinstance(service, Service) and service.unit.active == "active":
+                restart = Restart(host=host, role=role, unit=service.unit.name)
+                found.setdefault(restart, []).append(planned)
+    return found

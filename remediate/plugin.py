@@ -1,0 +1,256 @@
+"""The pytest plugin: after the checks, plan what failed, carry it out if asked, look again, and say what was healed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from fixtures.ceph import open_ceph
+from fixtures.facts.base import NotMeasured, Unreadable
+from fixtures.facts.run import Facts
+from fixtures.observe.openstack import open_openstack
+from fixtures.observe.run import observe
+from fixtures.reach import Hosts
+from fixtures.records import RecordError
+from fixtures.scratch.names import new_run_id
+from fixtures.stash import CLOUD, FACTS
+from remediate import lock
+from remediate.converge import Applied, apply
+from remediate.journal import Journal, journals
+from remediate.model import DISRUPTIONS
+from remediate.plan import Failure, Plan, make_plan
+from remediate.registry import known
+from remediate.rollback import roll_back
+from remediate.site import Site, StepFailed
+from remediate.watch import Watch
+
+ROUNDS = 4
+"""One repair uncovers the next: a user, then its keyring, then the service; more means going in circles."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what is to be done about checks that fail."""
+    group = parser.getgroup("cloud")
+    group.addoption(
+        "--remediate",
+        nargs="?",
+        const="apply",
+        choices=("plan", "apply"),
+        help="repair what failed, and prove it; =plan: only show what would be done, and change nothing",
+    )
+    group.addoption(
+        "--remediate-allow",
+        choices=DISRUPTIONS,
+        default="safe",
+        help="the most that a repair may disturb (default: safe, no running guest or tenant's I/O)",
+    )
+    group.addoption(
+        "--remediate-only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="repair only checks whose id fits, with * ? [] as in file names; may be given more than once",
+    )
+    group.addoption("--rollback", metavar="RUN", help="undo what a remediating run changed, judge nothing, and stop")
+    group.addoption("--force", action="store_true", help="with --rollback: also where somebody changed it since")
+    group.addoption("--break-lock", metavar="RUN", default="", help="break the lock of a remediating run that is dead")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Do a rollback instead of a run if asked."""
+    options = config.option
+    if (options.remediate or options.rollback) and options.facts:
+        raise pytest.UsageError("--remediate and --rollback need the live cloud: they do not go with --facts")
+    if not options.rollback:
+        return None
+    if CLOUD not in config.stash:
+        raise pytest.UsageError("--rollback needs --cloud FILE")
+    return roll_back(config.stash[CLOUD], options.rollback, force=options.force, breaking=options.break_lock)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Repair in the controller only."""
+    if CLOUD in config.stash and config.option.remediate and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Remediation(config), "conformance-remediation")
+
+
+@dataclass
+class _Seen:
+    """What became of a check: its outcome, severity, and how pytest calls it."""
+
+    outcome: str
+    severity: str
+    nodeid: str
+    message: str = ""
+    reports: list[pytest.TestReport] = field(default_factory=list)
+
+
+_RANK = ("passed", "not applicable", "waived", "not measured", "failed")
+
+
+class Remediation:
+    """Gathers what failed, and repairs it when the checks are through."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._seen: dict[Failure, _Seen] = {}
+        self._plans: list[Plan] = []
+        self._said: list[str] = []
+        self._run = new_run_id()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what became of a check."""
+        _note(self._seen, report)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Repair when all checks have been judged; a run that was cut short repairs nothing."""
+        result = yield
+        if not self._config.option.collectonly:
+            try:
+                self._remediate(session)
+            except (NotMeasured, StepFailed, RecordError, lock.Locked) as error:
+                self._tell(f"nothing is repaired: {error}")
+                session.testsfailed += 1
+        return result
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_conformance_files(self) -> dict[str, str]:
+        """Give the plan to the report's folder."""
+        if not self._plans:
+            return {}
+        text = "\n".join(self._said) + "\n"
+        return {"plan.txt": text, "plan.json": self._plans[0].model_dump_json(indent=2) + "\n"}
+
+    # ------------------------------------------------------------------ the run
+
+    def _remediate(self, session: pytest.Session) -> None:
+        cloud = self._config.stash[CLOUD]
+        with ExitStack() as stack:
+            hosts = stack.enter_context(Hosts(cloud))
+            ceph = stack.enter_context(open_ceph(cloud, hosts))
+            site = Site(hosts, ceph, self._run)
+            if self._config.option.remediate == "plan":
+                self._show(self._planned(site), "plan: nothing is changed")
+                return
+            folder = journals(cloud.name)
+            reachable = [name for name, host in self._facts.hosts.items() if not isinstance(host, Unreadable)]
+            journal = Journal.create(folder, self._run, self._facts.ceph.fsid)
+            stack.callback(journal.close)
+            stack.enter_context(lock.held(site, self._run, reachable, folder, self._config.option.break_lock))
+            self._converge(session, site, journal)
+
+    def _converge(self, session: pytest.Session, site: Site, journal: Journal) -> None:
+        first = dict(self._seen)
+        plan = self._planned(site)
+        for number in range(1, ROUNDS + 1):
+            self._show(plan, f"round {number}")
+            if not plan.steps:
+                break
+            api = open_openstack(self._config.stash[CLOUD])
+            applied = apply(plan, site, Watch(api, self._facts), journal, self._tell)
+            self._look_again(session)
+            before, plan = plan, self._planned(site)
+            if applied.stopped or not self._advanced(applied, before, plan):
+                break
+        if journal.taken():
+            self._tell(f"undo all of it: pytest --cloud {self._config.option.cloud} --rollback {self._run}")
+        self._settle(session, first, plan)
+
+    def _advanced(self, applied: Applied, before: Plan, after: Plan) -> bool:
+        """Whether the round changed something, and the next would not do the same again."""
+        same = [one.step for one in before.steps] == [one.step for one in after.steps]
+        return bool(applied.taken) and not same
+
+    @property
+    def _facts(self) -> Facts:
+        return self._config.stash[FACTS]
+
+    def _planned(self, site: Site) -> Plan:
+        options, cloud = self._config.option, self._config.stash[CLOUD]
+        patterns: Sequence[str] = options.remediate_only or ("*",)
+        failed = sorted((it for it, seen in self._seen.items() if seen.outcome == "failed"), key=str)
+        wanted = [it for it in failed if any(fnmatchcase(it.check, pattern) for pattern in patterns)]
+        plan = make_plan(wanted, known(), cloud, self._facts, site, options.remediate_allow)
+        self._plans.append(plan)
+        return plan
+
+    def _show(self, plan: Plan, title: str) -> None:
+        self._tell("")
+        self._tell(f"remediation, {title}")
+        for line in plan.lines():
+            self._tell(f"  {line}")
+
+    def _tell(self, line: str) -> None:
+        self._said.append(line)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter:
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+    # ------------------------------------------------------------------ proof
+
+    def _look_again(self, session: pytest.Session) -> None:
+        """Read the facts again, and judge again what failed or could not be measured."""
+        self._config.stash[FACTS] = observe(self._config.stash[CLOUD], secrets.token_bytes(32), lambda line: None)
+        wanted = {seen.nodeid for seen in self._seen.values() if seen.outcome in ("failed", "not measured")}
+        items = _items(session, wanted)
+        fresh: dict[Failure, _Seen] = {}
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            for report in runtestprotocol(item, log=False, nextitem=following):
+                _note(fresh, report)
+        self._seen |= fresh
+
+    def _settle(self, session: pytest.Session, first: dict[Failure, _Seen], plan: Plan) -> None:
+        """Tell the report and pytest's own counts what was healed, and what is a person's."""
+        reasons = {left.failure: left.reason for left in plan.left}
+        for failure, was in first.items():
+            now = self._seen[failure]
+            if was.outcome in ("failed", "not measured") and now.outcome not in ("failed", "not measured"):
+                self._healed(session, failure, was)
+            elif now.outcome == "failed" and failure in reasons:
+                message = f"{now.message} Needs an operator: {reasons[failure]}"
+                self._config.hook.pytest_conformance_settled(
+                    check=failure.check, target=failure.target, outcome="needs operator", message=message
+                )
+
+    def _healed(self, session: pytest.Session, failure: Failure, was: _Seen) -> None:
+        self._config.hook.pytest_conformance_settled(
+            check=failure.check, target=failure.target, outcome="healed", message=f"was: {was.message}"
+        )
+        failed = [report for report in was.reports if report.failed]
+        session.testsfailed -= len(failed)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        stats: dict[str, list[Any]] = reporter.stats if reporter else {}
+        for kind in ("failed", "error"):
+            stats[kind] = [report for report in stats.get(kind, ()) if report not in failed]
+        stats.setdefault("healed", []).extend(failed)
+
+
+def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:
+    told: dict[str, Any] = dict(report.user_properties)
+    if "check" not in told or "outcome" not in told:
+        return
+    failure = Failure(check=told["check"], target=told["target"])
+    old = seen.get(failure)
+    if old is None or _RANK.index(told["outcome"]) > _RANK.index(old.outcome):
+        kept = old.reports if old else []
+        nodeid = report.nodeid.split("@")[0]
+        seen[failure] = _Seen(told["outcome"], told["severity"], nodeid, told.get("message", ""), kept)
+    seen[failure].reports.append(report)
+
+
+def _items(session: pytest.Session, wanted: set[str]) -> list[pytest.Item]:
+    """The collected checks of these ids; with xdist only workers have collected them, so they are collected here."""
+    if not session.items:
+        session.perform_collect(sorted(wanted))
+    return [item for item in session.items if item.nodeid.split("@")[0] in wanted]

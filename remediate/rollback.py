@@ -1,0 +1,67 @@
+"""Undoing a run: its journal's steps in reverse."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from fixtures.ceph import open_ceph
+from fixtures.cloud import Cloud
+from fixtures.facts.base import NotMeasured, Unreadable
+from fixtures.facts.run import Facts
+from fixtures.observe.openstack import open_openstack
+from fixtures.observe.run import observe
+from fixtures.reach import Hosts
+from fixtures.records import RecordError
+from remediate import lock
+from remediate.converge import take_back
+from remediate.journal import Journal, journal_path, journals, runs
+from remediate.site import Site, StepFailed
+from remediate.watch import Watch
+
+
+def roll_back(cloud: Cloud, run: str, *, force: bool, breaking: str) -> int:
+    """Undo a run; returns the exit code: 0 where all of it is undone."""
+    try:
+        return _roll_back(cloud, run, force, breaking)
+    except (RecordError, StepFailed, NotMeasured, lock.Locked) as error:
+        print(f"not rolled back: {error}")
+        return 1
+
+
+def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
+    folder = journals(cloud.name)
+    journal = _claimed(folder, run)
+    facts = observe(cloud, b"rollback", lambda line: None)
+    with ExitStack() as stack:
+        stack.callback(journal.close)
+        hosts = stack.enter_context(Hosts(cloud))
+        ceph = stack.enter_context(open_ceph(cloud, hosts))
+        _refuse_another_cloud(journal, facts)
+        site = Site(hosts, ceph, run)
+        reachable = [name for name, host in facts.hosts.items() if not isinstance(host, Unreadable)]
+        stack.enter_context(lock.held(site, run, reachable, folder, breaking))
+        taken = journal.taken()
+        if not taken:
+            print(f"run {run}: nothing is left to undo")
+        problems = take_back(taken, site, Watch(open_openstack(cloud), facts), journal, print, force=force)
+    for problem in problems:
+        print(f"NOT undone: {problem}")
+    if problems and not force:
+        print("it was changed since by somebody else; --force undoes it all the same")
+    return 1 if problems else 0
+
+
+def _claimed(folder: Path, run: str) -> Journal:
+    known = runs(folder)
+    if run not in known:
+        raise RecordError(f"no journal of run {run} in {folder} (there are: {', '.join(known) or 'none'})")
+    journal = Journal.claim(journal_path(folder, run))
+    if journal is None:
+        raise RecordError(f"run {run} is still at work")
+    return journal
+
+
+def _refuse_another_cloud(journal: Journal, facts: Facts) -> None:
+    if journal.header.fsid != facts.ceph.fsid:
+        raise RecordError(f"{journal.path} is of another cluster ({journal.header.fsid})")

@@ -1,0 +1,90 @@
+"""Whether a restarted service is up again, as the APIs see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from fixtures.cloud import Role
+from fixtures.facts.run import Facts
+from fixtures.waiting import Pending, wait_until
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+TIMEOUT = 150.0
+"""Seconds; services report every 10 s, and are taken for dead after 60."""
+_PAUSE = 3.0
+
+Rows = Mapping[tuple[str, str], tuple[str, str]]
+"""Binary and host to state and when it last reported."""
+
+_LISTS: Mapping[Role, Callable[[Connection], Iterable[Any]]] = MappingProxyType(
+    {
+        "cinder-volume": lambda api: api.block_storage.services(),
+        "cinder-backup": lambda api: api.block_storage.services(),
+        "cinder-scheduler": lambda api: api.block_storage.services(),
+        "nova-compute": lambda api: api.compute.services(),
+    }
+)
+
+
+class Watch:
+    """Looks at service lists and endpoints through an administrator's connection."""
+
+    def __init__(self, api: Connection, facts: Facts) -> None:
+        self._api, self._facts = api, facts
+
+    def before(self, role: Role) -> Rows:
+        """Return what is told before a restart, to know what is told after it."""
+        return self._rows(role)
+
+    def until_up(self, host: str, role: Role, before: Rows) -> None:
+        """Wait until the service has reported anew, or its API answers.
+
+        Raises:
+            DeadlineError: it did not; carries the last state seen.
+        """
+        wait_until(f"{role} on {host} is up", lambda: self._look(host, role, before), TIMEOUT, longest_pause=_PAUSE)
+
+    def _look(self, host: str, role: Role, before: Rows) -> bool | Pending:
+        if role in _LISTS:
+            return self._reported(host, role, before)
+        if role == "glance-api":
+            return self._answers(lambda: self._api.image.get("/v2/images?limit=1", raise_exc=False))
+        if role == "cinder-api":
+            return self._answers(lambda: self._api.block_storage.get("/types?limit=1", raise_exc=False))
+        return True
+
+    def _answers(self, ask: Callable[[], Any]) -> bool | Pending:
+        from keystoneauth1.exceptions import ClientException
+
+        try:
+            answer = ask()
+        except ClientException as error:
+            return Pending(str(error))
+        return True if answer.status_code == 200 else Pending(f"HTTP {answer.status_code}")
+
+    def _reported(self, host: str, role: Role, before: Rows) -> bool | Pending:
+        rows = self._rows(role)
+        ours = {key: told for key, told in rows.items() if self._is_on(key[1], host)} or rows
+        late = [
+            f"{key[1]}: {state}" for key, (state, at) in ours.items() if state != "up" or before.get(key) == (state, at)
+        ]
+        return Pending(", ".join(late) or "not listed") if late or not ours else True
+
+    def _is_on(self, row: str, host: str) -> bool:
+        name = self._facts.host(host).hostname
+        return row.split("@")[0].split(".")[0] == name.split(".")[0]
+
+    def _rows(self, role: Role) -> Rows:
+        if role not in _LISTS:
+            return {}
+        from openstack.exceptions import SDKException
+
+        try:
+            rows = list(_LISTS[role](self._api))
+        except SDKException:
+            return {}
+        return {(row.binary, row.host): (str(row.state), str(row.updated_at)) for row in rows if row.binary == role}
