@@ -11,6 +11,7 @@ from fixtures.facts.run import Facts
 from fixtures.roles import role_on
 from fixtures.targets import Client, auth_of
 from remediate.model import Attributes, File, NeedsOperator
+from remediate.options import refuse_container
 from remediate.registry import repairs
 
 KEYRING_MODE = 0o640
@@ -31,6 +32,7 @@ def _owner(client: Client, cloud: Cloud) -> tuple[str, str]:
 
 
 def _keyring(client: Client, cloud: Cloud, facts: Facts) -> Keyring:
+    refuse_container(facts, client.host, client.role, f"ceph auth get client.{client.user}")
     path = cloud.ceph.keyring(client.user)
     return need(facts.host(client.host).keyrings.get(path), f"{client.host}:{path}")
 

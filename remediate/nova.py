@@ -9,7 +9,7 @@ from fixtures.facts.run import Facts
 from fixtures.integration import config_of, find_secret, secret_user, secret_uuid
 from fixtures.targets import SecretUse, libvirt_of
 from remediate.model import NeedsOperator, Option, Secret, Unit
-from remediate.options import set_option
+from remediate.options import refuse_container, set_option
 from remediate.registry import repairs
 from remediate.services import run_unit
 
@@ -109,6 +109,7 @@ def _usual_secret(cloud: Cloud, facts: Facts, host: str) -> str:
 def give_the_secret_its_key(secret_use: SecretUse, cloud: Cloud, facts: Facts) -> Iterator[Secret]:
     """Define the secret where it is missing, and set its value; running guests keep the key that they have."""
     host = facts.host(secret_use.host)
+    refuse_container(facts, secret_use.host, "libvirt", "virsh secret-set-value --file, inside of it")
     uuid = secret_uuid(facts, cloud, host, secret_use.use)
     user = secret_user(cloud, secret_use.use)
     secret = find_secret(host, uuid)

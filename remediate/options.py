@@ -1,4 +1,4 @@
-"""Where an option of an OpenStack service is to be edited."""
+"""Where an option of an OpenStack service is to be edited, and where nothing of it is ours to edit."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def set_option(facts: Facts, host: str, role: Role, section: str, key: str, valu
         also: Further roles on that host that read the same file and must be restarted.
 
     Raises:
-        NeedsOperator: the environment has the last word, or the service reads no file.
+        NeedsOperator: the environment has the last word, the service reads no file, or it runs in a container.
     """
+    refuse_container(facts, host, role, f"[{section}]", f"{key} = {value}")
     entry = config_of(facts.host(host), role).entry(section, key)
     if entry is not None and entry.file == ENVIRONMENT:
         raise NeedsOperator(
@@ -35,6 +36,19 @@ def set_option(facts: Facts, host: str, role: Role, section: str, key: str, valu
         )
     path = entry.file if entry else _file_for(facts, host, role, section)
     return Option(host=host, path=path, section=section, key=key, value=value, restarts=(role, *also))
+
+
+def refuse_container(facts: Facts, host: str, role: str, *lines: str) -> None:
+    """Leave a service in a container to the tool that deployed it: it would write the files anew.
+
+    Raises:
+        NeedsOperator: it runs in one.
+    """
+    container = facts.host(host).inside.get(role)
+    if container:
+        raise NeedsOperator(
+            f"{host}: {role} runs in the container {container}, whose files are its deployment tool's", *lines
+        )
 
 
 def _file_for(facts: Facts, host: str, role: Role, section: str) -> str:

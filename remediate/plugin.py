@@ -230,10 +230,10 @@ class Remediation:
         failed = [report for report in was.reports if report.failed]
         session.testsfailed -= len(failed)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        stats: dict[str, list[Any]] = reporter.stats if reporter else {}
-        for kind in ("failed", "error"):
-            stats[kind] = [report for report in stats.get(kind, ()) if report not in failed]
-        stats.setdefault("healed", []).extend(failed)
+        if reporter is not None:
+            for kind in ("failed", "error"):
+                reporter.stats[kind] = [report for report in reporter.stats.get(kind, ()) if report not in failed]
+            reporter._add_stats("healed", failed)
 
 
 def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:

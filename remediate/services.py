@@ -9,14 +9,16 @@ from fixtures.facts.run import Facts
 from fixtures.targets import service_of
 from fixtures.units import ENABLED
 from remediate.model import NeedsOperator, Unit
+from remediate.options import refuse_container
 
 
 def run_unit(facts: Facts, host: str, role: Role) -> Iterator[Unit]:
     """Enable a unit and start it, as far as it is not.
 
     Raises:
-        NeedsOperator: there is no such unit, or it is masked.
+        NeedsOperator: there is no such unit, it is masked, or a container's.
     """
+    refuse_container(facts, host, role, f"restart the container of {role}")
     unit = service_of(facts.host(host), role).unit
     if unit.load != "loaded":
         raise NeedsOperator(

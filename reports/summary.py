@@ -125,8 +125,10 @@ def verdict(report: Report) -> str:
     parts += [f"{blind} not measured"] * bool(blind)
     parts += [f"{unfinished} not run"] * (unfinished > 0)
     parts += [f"{len(report.run.not_collected)} files not collected"] * bool(report.run.not_collected)
+    healed = f"{counts['healed']} healed, " if "healed" in counts else ""
     if parts:
         return f"{report.run.cloud}: NOT PROVEN SOUND: {', '.join(parts)} of {report.run.collected}"
     return (
-        f"{report.run.cloud}: sound: {counts.get('passed', 0)} passed, {counts.get('not applicable', 0)} not applicable"
+        f"{report.run.cloud}: sound: {counts.get('passed', 0)} passed, {healed}"
+        f"{counts.get('not applicable', 0)} not applicable"
     )

@@ -1,0 +1,329 @@
+"""What repairs ask for, on a recorded lab with something made wrong in it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+import recorded
+from fixtures.caps import Caps as Parsed
+from fixtures.cloud import Cloud, load_cloud
+from fixtures.facts.ceph import CephFacts
+from fixtures.facts.host import Keyring, Libvirt, Service
+from fixtures.facts.run import Facts
+from fixtures.facts.store import load_facts
+from remediate.model import (
+    Attributes,
+    Caps,
+    File,
+    NeedsOperator,
+    Option,
+    PoolApplication,
+    PoolOption,
+    Restart,
+    Secret,
+    Step,
+    Unit,
+)
+from remediate.plan import Failure, Plan, make_plan
+from remediate.registry import Repair, known
+from remediate.site import Preview, Site
+
+CONTROLLER = "controller"
+
+
+@cache
+def the_cloud() -> Cloud:
+    return load_cloud(recorded.CLOUDS["default"])
+
+
+@cache
+def the_facts() -> Facts:
+    return load_facts(recorded.folder("default"))
+
+
+@pytest.fixture(autouse=True)
+def _lab_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSC_LAB_STATE", "/nonexistent")
+
+
+def with_ceph(**changes: Any) -> Facts:
+    ceph = cast(CephFacts, the_facts().ceph_cluster)
+    return the_facts().model_copy(update={"ceph_cluster": ceph.model_copy(update=changes)})
+
+
+def with_caps(entity: str, **caps: str) -> Facts:
+    auth = [it.model_copy(update={"caps": caps}) if it.entity == entity else it for it in _auth()]
+    return with_ceph(auth=tuple(auth))
+
+
+def _auth() -> Any:
+    return the_facts().ceph.auth
+
+
+def with_pool(name: str, **changes: Any) -> Facts:
+    pools = the_facts().ceph.pools
+    return with_ceph(pools=tuple(it.model_copy(update=changes) if it.name == name else it for it in pools))
+
+
+def with_host(name: str, facts: Facts | None = None, **changes: Any) -> Facts:
+    facts = facts or the_facts()
+    hosts = {**facts.hosts, name: facts.host(name).model_copy(update=changes)}
+    return facts.model_copy(update={"hosts": hosts})
+
+
+def with_option(name: str, role: str, key: str, value: str | None) -> Facts:
+    """An option with another value, or taken out, wherever it stands."""
+    service = cast(Service, the_facts().host(name).services[role])
+    entries = [it for it in cast(Any, service.entries) if it.key != key or value is not None]
+    entries = [it.model_copy(update={"value": value}) if it.key == key else it for it in entries]
+    changed = service.model_copy(update={"entries": tuple(entries)})
+    return with_host(name, services={**the_facts().host(name).services, role: changed})
+
+
+def asked(check: str, target: str, facts: Facts) -> list[Step]:
+    repair = known()[check]
+    assert isinstance(repair, Repair)
+    return repair.of(target, the_cloud(), facts)
+
+
+class Imagined:
+    """A site on which every step would change something."""
+
+    def __init__(self, managed: str = "") -> None:
+        self.managed = managed
+
+    def previews(self, steps: Sequence[Step]) -> list[Preview]:
+        before, after = {"active": False, "is": 1}, {"active": True, "is": 2}
+        return [
+            Preview(before, after, diff=(str(step),), managed=self.managed if isinstance(step, Option) else "")
+            for step in steps
+        ]
+
+
+def plan_of(failures: Sequence[tuple[str, str]], facts: Facts, allowed: Any = "safe", managed: str = "") -> Plan:
+    told = [Failure(check=check, target=target) for check, target in failures]
+    return make_plan(told, known(), the_cloud(), facts, cast(Site, Imagined(managed)), allowed)
+
+
+# The registry
+
+
+def test_every_repair_is_of_a_check_that_there_is() -> None:
+    declared = {
+        node.args[0].value
+        for path in (recorded.PROJECT / "suites").rglob("*.py")
+        for node in ast.walk(ast.parse(Path(path).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.check"
+        if isinstance(node.args[0], ast.Constant)
+    }
+    assert not known().keys() - declared
+
+
+def test_nothing_is_asked_for_on_a_sound_cloud_that_is_not_so_already() -> None:
+    """A repair that is asked although all is well wants what is there."""
+    assert not asked("ceph.auth.mon_blocklist", "client.glance", the_facts())
+    assert not asked("ceph.pool.min_size", "images", the_facts())
+    assert not asked("host.keyring.owner_mode", "compute1/nova-compute/client.cinder", the_facts())
+
+
+# Caps
+
+
+def test_missing_rights_are_added_to_all_that_is_there() -> None:
+    facts = with_caps("client.glance", mon="allow r", osd="profile rbd pool=images, allow r pool=else", mds="allow r")
+    (step,) = asked("ceph.auth.mon_blocklist", "client.glance", facts)
+    assert isinstance(step, Caps)
+    assert step.caps["mon"] == "allow r, profile rbd"
+    assert step.caps["osd"].startswith("profile rbd pool=images, allow r pool=else, profile rbd-read-only pool=")
+    assert step.caps["mds"] == "allow r"
+    assert step.caps["mgr"] == "profile rbd pool=images"
+    assert Parsed.of(step.caps).mon.can_blocklist(17)
+
+
+@pytest.mark.parametrize(
+    ("check", "target", "entity"),
+    [
+        ("ceph.auth.glance.osd", "cloud", "client.glance"),
+        ("ceph.auth.cinder.osd", "cloud", "client.cinder"),
+        ("ceph.auth.nova.osd", "cloud", "client.cinder"),
+        ("ceph.auth.nova.volumes", "cloud", "client.cinder"),
+        ("ceph.auth.backup.osd", "cloud", "client.cinder-backup"),
+        ("ceph.auth.mgr_profile", "client.cinder", "client.cinder"),
+    ],
+)
+def test_a_user_gets_all_that_its_services_need_at_once(check: str, target: str, entity: str) -> None:
+    (step,) = asked(check, target, with_caps(entity, mon="allow r"))
+    assert isinstance(step, Caps)
+    assert step.entity == entity
+    assert not asked(check, target, with_caps(entity, **step.caps)), "after it nothing is missing"
+
+
+def test_caps_that_cannot_be_read_are_not_overwritten() -> None:
+    with pytest.raises(NeedsOperator, match="rights that cannot be read") as refused:
+        asked("ceph.auth.mgr_profile", "client.glance", with_caps("client.glance", mon="profile rbd", osd="allow rwd"))
+    assert refused.value.lines[0].startswith("ceph auth caps client.glance mon 'profile rbd' osd 'profile rbd pool=")
+
+
+# Pools
+
+
+def test_a_pool_of_another_application_is_left_alone() -> None:
+    (step,) = asked("ceph.pool.application", "images", with_pool("images", applications=frozenset()))
+    assert step == PoolApplication(pool="images", application="rbd")
+    with pytest.raises(NeedsOperator, match="belongs to rgw"):
+        asked("ceph.pool.application", "images", with_pool("images", applications=frozenset({"rgw"})))
+
+
+def test_min_size_is_not_raised_while_copies_are_missing() -> None:
+    facts = with_pool("images", min_size=1)
+    (step,) = asked("ceph.pool.min_size", "images", facts)
+    assert step == PoolOption(pool="images", option="min_size", value="2")
+    degraded = cast(CephFacts, facts.ceph_cluster).model_copy(update={"pg_states": {"active+undersized+degraded": 3}})
+    with pytest.raises(NeedsOperator, match="would stop I/O"):
+        asked("ceph.pool.min_size", "images", facts.model_copy(update={"ceph_cluster": degraded}))
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("check", "role", "key", "value", "wanted"),
+    [
+        ("glance.config.rbd_store_user", "glance-api", "rbd_store_user", "client.glance", "glance"),
+        ("glance.config.show_image_direct_url", "glance-api", "show_image_direct_url", "False", "True"),
+        ("cinder.config.rbd_pool", "cinder-volume", "rbd_pool", "volume", "volumes"),
+        ("cinder.config.rbd_user", "cinder-volume", "rbd_user", None, "cinder"),
+        ("backup.config.target", "cinder-backup", "backup_ceph_user", "cinder", "cinder-backup"),
+    ],
+)
+def test_an_option_is_set_where_it_has_the_last_word(
+    check: str, role: str, key: str, value: str | None, wanted: str
+) -> None:
+    (step,) = asked(check, CONTROLLER, with_option(CONTROLLER, role, key, value))
+    assert isinstance(step, Option)
+    assert (step.key, step.value, step.restarts) == (key, wanted, (role,))
+    service = cast(Service, the_facts().host(CONTROLLER).services[role])
+    assert step.path in service.config_files
+
+
+def test_a_file_of_a_tool_is_left_with_the_lines_for_it() -> None:
+    facts = with_option(CONTROLLER, "cinder-volume", "rbd_pool", "volume")
+    plan = plan_of([("cinder.config.rbd_pool", CONTROLLER)], facts, managed="# Ansible managed")
+    assert not plan.steps
+    (left,) = plan.left
+    assert "'# Ansible managed'" in left.reason
+    assert left.lines[1:] == ("[rbd]", "rbd_pool = volumes")
+
+
+def test_a_service_in_a_container_is_left_to_its_tool() -> None:
+    facts = with_option(CONTROLLER, "cinder-volume", "rbd_pool", "volume")
+    facts = with_host(CONTROLLER, facts, inside={"cinder-volume": "cinder_volume"})
+    (left,) = plan_of([("cinder.config.rbd_pool", CONTROLLER)], facts).left
+    assert "runs in the container cinder_volume" in left.reason
+
+
+# Hosts
+
+
+def test_a_keyring_is_written_by_name_of_its_key_only() -> None:
+    client = "compute1/nova-compute/client.cinder"
+    keyring = cast(Keyring, the_facts().host("compute1").keyrings["/etc/ceph/ceph.client.cinder.keyring"])
+    absent = keyring.model_copy(update={"stat": keyring.stat.model_copy(update={"kind": "absent"}), "keys": {}})
+    facts = with_host("compute1", keyrings={keyring.stat.path: absent})
+    (step,) = asked("host.keyring.present", client, facts)
+    assert step == File(
+        host="compute1",
+        path=keyring.stat.path,
+        text="[client.cinder]\n\tkey = {key}\n",
+        key_of="client.cinder",
+        owner="nova",
+        group="nova",
+        mode=0o640,
+    )
+    other = keyring.model_copy(update={"keys": {"client.else": next(iter(keyring.keys.values()))}})
+    with pytest.raises(NeedsOperator, match=r"also holds client\.else"):
+        asked("host.keyring.entity_key", client, with_host("compute1", keyrings={keyring.stat.path: other}))
+
+
+def test_a_keyring_goes_back_to_its_service() -> None:
+    keyring = cast(Keyring, the_facts().host(CONTROLLER).keyrings["/etc/ceph/ceph.client.glance.keyring"])
+    roots = keyring.model_copy(update={"stat": keyring.stat.model_copy(update={"owner": "root", "mode": 0o644})})
+    facts = with_host(CONTROLLER, keyrings={keyring.stat.path: roots})
+    (step,) = asked("host.keyring.owner_mode", "controller/glance-api/client.glance", facts)
+    assert step == Attributes(host=CONTROLLER, path=keyring.stat.path, owner="glance", group="glance", mode=0o640)
+
+
+def test_a_secret_that_is_missing_is_defined_with_the_key_of_its_user() -> None:
+    libvirt = cast(Libvirt, the_facts().host("compute2").libvirt)
+    facts = with_host("compute2", libvirt=libvirt.model_copy(update={"secrets": ()}))
+    (step,) = asked("nova.secret.exists", "compute2/volumes", facts)
+    assert isinstance(step, Secret)
+    assert (step.host, step.key_of, step.private) == ("compute2", "client.cinder", True)
+    plan = plan_of([("nova.secret.exists", "compute2/volumes"), ("nova.secret.exists", "compute2/vms")], facts)
+    assert len({one.step.model_dump_json() for one in plan.steps}) == len(plan.steps)
+
+
+def test_disks_are_not_moved_under_guests() -> None:
+    facts = with_option("compute1", "nova-compute", "images_type", "qcow2")
+    host = facts.host("compute1")
+    with_guest = cast(Libvirt, host.libvirt).model_copy(update={"disks": ("a disk",)})
+    with pytest.raises(NeedsOperator, match="has guests"):
+        asked("nova.config.images_type", "compute1", with_host("compute1", facts, libvirt=with_guest))
+
+
+# The plan
+
+
+def test_a_service_is_restarted_once_after_all_edits_of_its_host() -> None:
+    facts = with_option(CONTROLLER, "cinder-volume", "rbd_pool", "volume")
+    facts = facts.model_copy(update={"ceph_cluster": with_pool("images", applications=frozenset()).ceph_cluster})
+    failures = [
+        ("cinder.config.rbd_pool", CONTROLLER),
+        ("cinder.config.rbd_user", CONTROLLER),
+        ("ceph.pool.application", "images"),
+    ]
+    plan = plan_of(failures, facts)
+    kinds = [one.step.kind for one in plan.steps]
+    assert kinds == ["pool-application", "option", "option", "restart"]
+    restart = plan.steps[-1]
+    assert isinstance(restart.step, Restart)
+    assert len(restart.failures) == 2
+    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_what_is_not_allowed_is_shown_and_not_done() -> None:
+    failures = [("ceph.pool.min_size", "images")]
+    plan = plan_of(failures, with_pool("images", min_size=1))
+    assert not plan.steps
+    assert [one.disruption for one in plan.withheld] == ["disruptive"]
+    assert "not done, since disruptive (--remediate-allow=disruptive)" in "\n".join(plan.lines())
+    assert len(plan_of(failures, with_pool("images", min_size=1), "disruptive").steps) == 1
+
+
+def test_a_unit_is_started_and_not_started_anew() -> None:
+    service = cast(Service, the_facts().host(CONTROLLER).services["cinder-backup"])
+    unit = service.unit.model_copy(update={"active": "inactive", "sub": "dead", "enabled": "disabled"})
+    stopped = service.model_copy(update={"unit": unit})
+    facts = with_host(CONTROLLER, services={**the_facts().host(CONTROLLER).services, "cinder-backup": stopped})
+    plan = plan_of([("backup.service.up", CONTROLLER), ("backup.config.driver", CONTROLLER)], facts)
+    assert [one.step.kind for one in plan.steps] == ["option", "unit"]
+    assert plan.steps[-1].step == Unit(host=CONTROLLER, role="cinder-backup", unit=unit.name, enable=True)
+
+
+def test_what_has_no_repair_is_left_with_a_reason() -> None:
+    plan = plan_of([("ceph.osd.up_in", "cloud")], the_facts())
+    assert [left.reason for left in plan.left] == ["there is no repair for this check yet"]
+
+
+def test_all_facts_of_a_host_that_was_not_reached_are_missed_in_words() -> None:
+    hosts = {**the_facts().hosts}
+    del hosts[CONTROLLER]
+    facts = the_facts().model_copy(update={"hosts": hosts})
+    (left,) = plan_of([("cinder.config.rbd_pool", CONTROLLER)], facts).left
+    assert "could not be read" in left.reason
