@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
@@ -128,8 +129,8 @@ class Remediation:
         """Give the plan to the report's folder."""
         if not self._plans:
             return {}
-        text = "\n".join(self._said) + "\n"
-        return {"plan.txt": text, "plan.json": self._plans[0].model_dump_json(indent=2) + "\n"}
+        told = {"run": self._run, "rounds": [plan.model_dump(mode="json") for plan in self._plans]}
+        return {"plan.txt": "\n".join(self._said) + "\n", "plan.json": json.dumps(told, indent=2) + "\n"}
 
     # ------------------------------------------------------------------ the run
 

@@ -114,7 +114,7 @@ def test_a_plan_is_shown_and_stored_and_nothing_is_done(folder: Path) -> None:
     assert "1. [safe] ceph auth caps client.glance mgr 'profile rbd pool=images'" in seen.out
     assert "for ceph.auth.glance.children_read [cloud], ceph.auth.mon_blocklist [client.glance]" in seen.out
     plan = json.loads((seen.folder / "plan.json").read_text())
-    assert plan["steps"][0]["step"]["caps"]["mon"] == "allow r, profile rbd"
+    assert plan["rounds"][0]["steps"][0]["step"]["caps"]["mon"] == "allow r, profile rbd"
     assert "diff of ceph auth caps" in (seen.folder / "plan.txt").read_text()
     assert seen.outcomes()["ceph.auth.mon_blocklist:client.glance"] == "failed"
 
