@@ -122,7 +122,8 @@ def test_copies_with_secrets_are_told_from_those_without(tmp_path: Path) -> None
 def test_rules_of_sudo_over_several_lines(tmp_path: Path) -> None:
     path = tmp_path / "sudoers"
     path.write_text("Defaults x\nroot ALL=(ALL) ALL\n# y NOPASSWD: ALL\nceph ALL = \\\n  NOPASSWD:ALL\n")
-    assert [(rule["line"], rule["who"]) for rule in privileges.sudo_rules(str(path))] == [(4, "ceph")]
+    found = [(rule["line"], rule["who"], rule["commands"]) for rule in privileges.sudo_rules(str(path))]
+    assert found == [(4, "ceph", "ALL")]
     for name in ("a", "b~", "c.rpmsave"):
         (tmp_path / "d").mkdir(exist_ok=True)
         (tmp_path / "d" / name).touch()
