@@ -140,6 +140,7 @@ def test_limits_of_the_back_end_mean_what_they_say(cloud: Cloud, facts: Facts) -
     )
 
 
+@pytest.mark.asks_services
 @pytest.mark.check("cinder.upgrade_check", severity="major", source="CSTAT")
 def test_cinder_finds_nothing_wrong_with_itself(cloud: Cloud, facts: Facts) -> None:
     """`cinder-status upgrade check` succeeds in all points, and the database has the schema of the code.

@@ -97,6 +97,7 @@ def test_nothing_of_the_first_image_api_is_left(glance_host: HostFacts, cloud: C
     )
 
 
+@pytest.mark.asks_services
 @pytest.mark.check("glance.db.sync", severity="major", source="S2")
 def test_image_database_is_current(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
     """Glance's database is no SQLite file, its login works, and `glance-manage db check` finds nothing to do.

@@ -198,6 +198,7 @@ def _expect_service_user(host: HostFacts, config: OsloConfig) -> None:
     )
 
 
+@pytest.mark.asks_services
 @pytest.mark.check("nova.status", severity="major", source="S2 ND")
 def test_nova_finds_nothing_wrong_with_itself(control_host: HostFacts) -> None:
     """Every point of `nova-status upgrade check` is a success.
