@@ -27,7 +27,7 @@ def keep(store: Path, thing: str) -> None:
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = store / "new"
     if not thing.startswith("/"):
-        _run("ceph", "auth", "export", thing, "-o", str(new))
+        _run("ceph", "auth", "get", thing, "--format=json", "-o", str(new))
     elif Path(thing).is_symlink() or Path(thing).exists():
         _run("cp", "--archive", "--no-target-directory", thing, str(new))
     else:
@@ -47,7 +47,7 @@ def put_back(store: Path) -> None:
 
 def _put_back(copy: Path, thing: str) -> None:
     if not thing.startswith("/"):
-        _run("ceph", "auth", "import", "-i", str(copy))
+        _put_back_user(copy)
         return
     path, new = Path(thing), Path(f"{thing}.kept")
     _remove(new)
@@ -55,6 +55,17 @@ def _put_back(copy: Path, thing: str) -> None:
     if path.is_dir() and not path.is_symlink():
         _remove(path)
     new.replace(path)
+
+
+def _put_back_user(copy: Path) -> None:
+    # Not by export and import of a keyring: Ceph 16 does not read back caps with quotes that it wrote itself.
+    user = json.loads(copy.read_text())[0]
+    keyring = copy.with_name("keyring")
+    keyring.touch(mode=0o600)
+    # An import wants some caps.
+    keyring.write_text(f"[{user['entity']}]\nkey = {user['key']}\ncaps mon = allow r\n")
+    _run("ceph", "auth", "import", "-i", str(keyring))
+    _run("ceph", "auth", "caps", user["entity"], *(word for cap in user["caps"].items() for word in cap))
 
 
 def _remove(path: Path) -> None:

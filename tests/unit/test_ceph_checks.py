@@ -7,9 +7,10 @@ import pytest
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import Policy
 from fixtures.facts.base import Unreadable
-from fixtures.facts.ceph import AuthEntity, CephFacts, Ciphers, CrushRule, OsdUse
+from fixtures.facts.ceph import AuthEntity, CephFacts, Ciphers, CrushRule, HealthCheck, OsdUse
 from fixtures.facts.run import Facts
 from fixtures.versions import ceph_version
+from suites.ceph import test_cluster as cluster
 from suites.ceph import test_pools as pools
 from suites.ceph import test_security as security
 from suites.ceph import test_users as users
@@ -60,6 +61,24 @@ def test_old_keys_may_be_accepted_while_they_are_rotated() -> None:
 def test_releases_of_one_key_type_have_nothing_to_refuse() -> None:
     with pytest.raises(pytest.skip.Exception, match=r"older than 19\.2\.6"):
         security.test_old_cephx_keys_are_refused(_with(ciphers=None), CLOUD)
+
+
+# ceph.mon.clock: all hosts of the lab have one clock.
+
+
+def test_monitors_within_the_allowed_drift_agree() -> None:
+    cluster.test_monitors_clocks_agree(_with(clock_skews={"a": 0.0, "b": 0.049}))
+
+
+def test_a_monitor_whose_clock_is_off_is_named() -> None:
+    with pytest.raises(AssertionError, match=r"mon\.b.*0\.420 s"):
+        cluster.test_monitors_clocks_agree(_with(clock_skews={"a": 0.0, "b": 0.42}))
+
+
+def test_the_monitors_own_complaint_about_clocks_is_a_finding() -> None:
+    said = HealthCheck(code="MON_CLOCK_SKEW", severity="HEALTH_WARN", message="clock skew detected on mon.b")
+    with pytest.raises(AssertionError, match="clock skew detected"):
+        cluster.test_monitors_clocks_agree(_with(clock_skews={"a": 0.0, "b": 0.0}, health_checks=(said,)))
 
 
 # ceph.auth.nova.images_write: the lab's shared user reads images only, as most clouds' does.

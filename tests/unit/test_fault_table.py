@@ -23,6 +23,7 @@ FAULTS = faults.load_faults(faults.fault_files())
 
 WITHOUT_A_FAULT: dict[str, str] = {
     "ceph.auth.allowed_ciphers": "the distribution's Ceph has a single key type; see test_ceph_checks.py",
+    "ceph.mon.clock": "all hosts of the lab have one clock; see test_ceph_checks.py",
     "cap.host_minimum": "the lab's hosts have their machine's memory; see test_capacity_checks.py",
     "dr.data.independent_copy": "a lab has one cluster and accepts it; see test_recovery_checks.py",
     "ceph.auth.nova.images_write": "no profile wants fast snapshots; see test_ceph_checks.py",
