@@ -7,6 +7,5 @@ pytest_plugins = (
     "fixtures.plugin",
     "fixtures.sources",
     "fixtures.outcomes",
-    "remediate.plugin",
     "reports.plugin",
 )

@@ -25,7 +25,7 @@ from remediate.site import Preview, Site
 
 STATE = Path(os.environ["PRETENDED"])
 
-def observe(cloud, salt, progress):
+def observe(cloud, salt, progress, ask_services=True):
     told = json.loads(STATE.read_text())
     facts = load_facts(recorded.folder("default"))
     ceph = facts.ceph_cluster
@@ -87,7 +87,8 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, *options: str, **state: Any) -> Run:
     told = folder / "state.json"
     told.write_text(json.dumps({"caps": {}, "applications": {}} | state))
-    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), "-p", "pretence"]
+    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), "-p", "remediate.plugin"]
+    command += ["-p", "pretence"]
     command += ["-p", "no:cacheprovider", "--reports", str(folder / "runs"), "-m", "static"]
     command += ["-k", "(ceph.pool.application or ceph.auth) and not login", *options]
     environment = os.environ | {
