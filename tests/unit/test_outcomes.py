@@ -22,7 +22,7 @@ from pathlib import Path
 from fixtures.facts.run import Facts
 
 pytest_plugins = ("fixtures.targets", "fixtures.plugin", "fixtures.sources", "fixtures.outcomes", "reports.plugin")
-fixtures.observe.run.observe = lambda cloud, salt, progress: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
+fixtures.observe.run.observe = lambda *_, **__: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
 """
 
 CHECKS = """

@@ -169,7 +169,8 @@ def test_only_what_is_named_is_repaired(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [("--remediate", "--facts", "x"), ("--rollback", "1", "--facts", "x")])
 def test_recorded_facts_are_not_repaired(folder: Path, options: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), *options]
+    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), "-p", "remediate.plugin"]
+    command += options
     facts = [str(recorded.folder("default")) if word == "x" else word for word in command]
     done = subprocess.run(facts, cwd=recorded.PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
