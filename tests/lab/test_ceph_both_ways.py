@@ -21,7 +21,7 @@ rbd = pytest.importorskip("rbd", reason="python3-rbd is not installed: one of th
 rados = pytest.importorskip("rados", reason="python3-rados is not installed: one of the two ways does not exist here")
 
 SIZE = 12 << 20
-MOMENTARY = {"source", "answered_in", "pg_states"}
+MOMENTARY = {"source", "answered_in", "pg_states", "client_releases"}
 
 
 @pytest.fixture(scope="module")
