@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,6 +50,14 @@ def cannot_host() -> str:
     except CannotHost as error:
         return " ".join(str(error).split())
     return ""
+
+
+@cache
+def _runs() -> str:
+    """Where the runs of this session keep their reports; it goes with the session."""
+    folder = tempfile.mkdtemp(prefix="runs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,7 @@ class LabUnderTest:
             elsewhere: Without any of the lab's keys and addresses.
             facts: Keep the facts, in `facts/` of the report's folder.
         """
-        folder = Path(tempfile.mkdtemp(prefix="runs-"))
+        folder = Path(tempfile.mkdtemp(dir=_runs()))
         command = ("-m", "pytest", "--cloud", cloud_file or self.cloud_file, "--reports", str(folder), *options)
         command += ("--save-facts", str(folder / "facts")) if facts else ()
         done = self.python(*command, state="/nonexistent" if elsewhere else "")

@@ -6,17 +6,15 @@ of the module is such a run without any fault.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import pytest
 
 from lab import faults
 from lab.faults import Fault
-from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
+from tests.collecting import collected_checks
+from tests.lab.harness import LabUnderTest, SuiteRun
 
 FAULTS = faults.load_faults(faults.fault_files())
 SHOWN = 20
@@ -29,7 +27,8 @@ IN_SLICE = [
 @pytest.mark.parametrize("name", IN_SLICE)
 def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> None:
     fault = FAULTS[name]
-    asked = _asked_of_services(lab.cloud_file) & {*fault.fails, *fault.also}
+    # What asks the services takes seconds of CPU; only faults that name such a check pay for it.
+    asked = collected_checks(lab.cloud_file, "asks_services") & {*fault.fails, *fault.also}
     with _broken(lab, fault):
         run = lab.suite("-m", "static" if asked else "static and not asks_services", "-q")
     caught, blind, expected = run.ids("failed"), run.ids("not measured"), set(fault.fails)
@@ -42,16 +41,6 @@ def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> 
 def test_after_the_last_fault_all_is_green(lab: LabUnderTest) -> None:
     run = lab.suite("-m", "static", "-q")
     assert run.exit_code == pytest.ExitCode.OK, run.output
-
-
-@cache
-def _asked_of_services(cloud_file: str) -> frozenset[str]:
-    """Checks whose observation alone takes seconds of CPU; only faults that name one pay for it."""
-    options = ("--cloud", cloud_file, "-m", "asks_services", "--collect-only", "-q", "suites")
-    done = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-    names = [line.partition("[")[2].rstrip("]") for line in done.stdout.splitlines() if "::" in line]
-    assert names, done.stdout
-    return frozenset(name.partition(":")[0] for name in names)
 
 
 @contextmanager

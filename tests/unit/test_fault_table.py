@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from functools import cache
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from lab.cgroup import Group
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.plan import Plan, Profile, Secrets, addresses
+from tests.collecting import collected_checks
 
 PROJECT = Path(__file__).parents[2]
 CLOUDS = ("clouds/lab.yaml", "clouds/lab-split.yaml")
@@ -36,17 +34,9 @@ WITHOUT_A_FAULT: dict[str, str] = {
 """Static checks that nothing in the lab can make fail, each with the reason."""
 
 
-@cache
 def _static_checks() -> frozenset[str]:
-    """Ids of the static checks, as pytest collects them for the lab's clouds."""
-    return frozenset(check for cloud in CLOUDS for check in _collected(cloud))
-
-
-def _collected(cloud: str) -> set[str]:
-    command = [sys.executable, "-m", "pytest", "--cloud", cloud, "-m", "static", "--collect-only", "-q", "suites"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    names = [line.partition("[")[2].rstrip("]") for line in done.stdout.splitlines() if "::" in line]
-    return {name.partition(":")[0] for name in names}
+    """Ids of the static checks, of the lab's clouds together."""
+    return frozenset().union(*(collected_checks(cloud, "static") for cloud in CLOUDS))
 
 
 def _plan(profile: str, folder: Path) -> Plan:
