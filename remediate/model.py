@@ -189,9 +189,21 @@ class OsdFlag(_Step):
         return f"ceph osd {'set' if self.on else 'unset'} {self.flag}"
 
 
+class VolumeType(_Step):
+    """A volume type with these extra specs; others that it has stay."""
+
+    kind: Literal["volume-type"] = "volume-type"
+    name: str
+    specs: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"openstack volume type {self.name}: " + ", ".join(f"{key}={value}" for key, value in self.specs.items())
+
+
 HostStep = Option | File | Attributes | Folder | Secret | Unit | Restart
 CephStep = PoolOption | PoolApplication | Caps | ClusterOption | OsdFlag
-Step = HostStep | CephStep
+ApiStep = VolumeType
+Step = HostStep | CephStep | ApiStep
 AnyStep = Annotated[Step, Field(discriminator="kind")]
 
 

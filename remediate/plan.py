@@ -214,6 +214,7 @@ def _with_restarts(steps: Sequence[Planned], cloud: Cloud, facts: Facts) -> Iter
 
 def _restarts(here: Sequence[Planned], facts: Facts, host: str) -> Iterator[Planned]:
     started = {one.step.unit for one in here if isinstance(one.step, Unit) and not one.before["active"]}
+    started |= {one.step.unit for one in here if isinstance(one.step, Restart)}
     for step, causes in _wanted_restarts(here, facts, host).items():
         if step.unit not in started:
             failures = dict.fromkeys(failure for cause in causes for failure in cause.failures)

@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import pytest
@@ -139,7 +140,7 @@ class Remediation:
         with ExitStack() as stack:
             hosts = stack.enter_context(Hosts(cloud))
             ceph = stack.enter_context(open_ceph(cloud, hosts))
-            site = Site(hosts, ceph, self._run)
+            site = Site(hosts, ceph, self._run, openstack=partial(open_openstack, cloud))
             if self._config.option.remediate == "plan":
                 self._show(self._planned(site), "plan: nothing is changed")
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from fixtures.ceph import open_ceph
@@ -38,7 +39,7 @@ def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
         hosts = stack.enter_context(Hosts(cloud))
         ceph = stack.enter_context(open_ceph(cloud, hosts))
         _refuse_another_cloud(journal, facts)
-        site = Site(hosts, ceph, run)
+        site = Site(hosts, ceph, run, openstack=partial(open_openstack, cloud))
         reachable = [name for name, host in facts.hosts.items() if not isinstance(host, Unreadable)]
         stack.enter_context(lock.held(site, run, reachable, folder, breaking))
         taken = journal.taken()

@@ -15,8 +15,8 @@ from fixtures.facts.base import NotMeasured
 from fixtures.observe import collector
 from fixtures.observe.parcel import FIND_PYTHON, program
 from fixtures.reach import Reach
-from remediate import ceph_steps, hand
-from remediate.model import CephStep, File, HostStep, Secret, State, Step
+from remediate import api_steps, ceph_steps, hand
+from remediate.model import ApiStep, CephStep, File, HostStep, Secret, State, Step
 
 TIMEOUT = 180.0
 _AT_ONCE = 16
@@ -52,12 +52,19 @@ class Site:
         ceph: The cluster, asked as an administrator.
         run: The run's id; what the way back needs is kept under it on each host.
         places: Where hosts keep that and the lock, for tests.
+        openstack: Opens a connection as OpenStack's administrator.
     """
 
     def __init__(
-        self, hosts: Mapping[str, Reach], ceph: CephAccess, run: str, places: Mapping[str, str] | None = None
+        self,
+        hosts: Mapping[str, Reach],
+        ceph: CephAccess,
+        run: str,
+        places: Mapping[str, str] | None = None,
+        openstack: api_steps.OpenApi | None = None,
     ) -> None:
         self._hosts, self._ceph, self._run, self._places = hosts, ceph, run, dict(places or {})
+        self._openstack = openstack
 
     # Looking
 
@@ -66,8 +73,8 @@ class Site:
         found: dict[int, Preview] = {}
         by_host: dict[str, list[int]] = {}
         for number, step in enumerate(steps):
-            if isinstance(step, CephStep):
-                found[number] = self._preview_ceph(step)
+            if isinstance(step, CephStep | ApiStep):
+                found[number] = self._preview_asked(step)
             else:
                 by_host.setdefault(step.host, []).append(number)
         with ThreadPoolExecutor(_AT_ONCE, "preview") as pool:
@@ -76,12 +83,17 @@ class Site:
             found |= zip(numbers, jobs[host].result(), strict=True)
         return [found[number] for number in range(len(steps))]
 
-    def _preview_ceph(self, step: CephStep) -> Preview:
+    def _preview_asked(self, step: CephStep | ApiStep) -> Preview:
+        kind, way = self._asked_of(step)
         try:
-            before, after = ceph_steps.look(self._ceph, step), ceph_steps.wanted(step)
+            before, after = kind.look(way, step), kind.wanted(step)
         except (CephError, NotMeasured) as error:
             return Preview(refused=str(error))
-        return Preview(before, after, ceph_steps.difference(step, before, after))
+        return Preview(before, after, kind.difference(step, before, after))
+
+    def _asked_of(self, step: CephStep | ApiStep) -> tuple[Any, Any]:
+        """The module that takes a step, and its way to what the step is about."""
+        return (api_steps, self._openstack) if isinstance(step, ApiStep) else (ceph_steps, self._ceph)
 
     def _preview_host(self, host: str, steps: Sequence[Step]) -> list[Preview]:
         try:
@@ -96,9 +108,10 @@ class Site:
         Raises:
             StepFailed: it could not be looked at.
         """
-        if isinstance(step, CephStep):
+        if isinstance(step, CephStep | ApiStep):
+            kind, way = self._asked_of(step)
             try:
-                return ceph_steps.look(self._ceph, step)
+                return dict(kind.look(way, step))
             except (CephError, NotMeasured) as error:
                 raise StepFailed(str(error)) from None
         told = self._ask(step.host, "look", [step], keys=False)[0]
@@ -114,8 +127,8 @@ class Site:
         Raises:
             StepFailed: it could not be taken.
         """
-        if isinstance(step, CephStep):
-            return self._bring(step, ceph_steps.wanted(step))
+        if isinstance(step, CephStep | ApiStep):
+            return self._bring(step, self._asked_of(step)[0].wanted(step))
         return dict(self._ask(step.host, "do", [step], number=number))
 
     def undo(self, number: int, step: Step, before: State) -> State:
@@ -124,14 +137,15 @@ class Site:
         Raises:
             StepFailed: it could not be taken back.
         """
-        if isinstance(step, CephStep):
+        if isinstance(step, CephStep | ApiStep):
             return self._bring(step, before)
         return dict(self._ask(step.host, "undo", [step], keys=False, number=number, before=before))
 
-    def _bring(self, step: CephStep, state: State) -> State:
+    def _bring(self, step: CephStep | ApiStep, state: State) -> State:
+        kind, way = self._asked_of(step)
         try:
-            ceph_steps.bring(self._ceph, step, state)
-            return ceph_steps.look(self._ceph, step)
+            kind.bring(way, step, state)
+            return dict(kind.look(way, step))
         except (CephError, NotMeasured) as error:
             raise StepFailed(str(error)) from None
 

@@ -1,4 +1,7 @@
-"""Editing one option of an INI file as oslo.config and Ceph read it; every other byte stays."""
+"""Editing one option of an INI file as oslo.config and Ceph read it; every other byte stays.
+
+Section "" stands for a file that has none, as libvirt's; there only one assignment is left.
+"""
 
 import io
 from typing import Iterator, List, Optional, Tuple
@@ -17,6 +20,8 @@ def edited(text: str, section: str, key: str, value: Optional[str]) -> str:
     places = list(_assignments(lines, section, key))
     if value is None:
         return "".join(_without(lines, places))
+    if not section and len(places) > 1:
+        return edited("".join(_without(lines, places[1:])), section, key, value)
     if places and values(text, section, key)[-1] == value:
         return text
     if places:
@@ -55,6 +60,9 @@ def _assignments(lines: List[str], section: str, key: str) -> Iterator[Span]:
 
 def _spans(lines: List[str], section: str) -> Iterator[Span]:
     """Where a section's lines are, once for each of its headings."""
+    if not section:
+        yield 0, len(lines)
+        return
     begun = None
     for number, line in enumerate(lines):
         if line.startswith("["):

@@ -60,6 +60,15 @@ def test_a_section_that_is_missing_is_added_at_the_end() -> None:
     assert edited("", "libvirt", "rbd_user", "x") == "[libvirt]\nrbd_user = x\n"
 
 
+def test_a_file_without_sections_is_one() -> None:
+    text = '#max_files = 1024\ncgroup_device_acl = [\n    "/dev/null", "/dev/kvm"\n]\nuser = "root"\n'
+    changed = edited(text, "", "max_files", "32768")
+    assert changed == text.replace("1024\n", "1024\nmax_files = 32768\n")
+    assert edited(changed, "", "max_files", None) == text
+    twice = edited(changed + "max_files = 5\n", "", "max_files", "4096")
+    assert twice == text.replace("1024\n", "1024\nmax_files = 4096\n")
+
+
 def test_line_ends_of_the_file_are_kept() -> None:
     assert edited("[a]\r\nb = 1\r\n", "a", "c", "2") == "[a]\r\nb = 1\r\nc = 2\r\n"
 
