@@ -8,4 +8,5 @@ pytest_plugins = (
     "fixtures.sources",
     "fixtures.outcomes",
     "reports.plugin",
+    "remediate.plugin",
 )

@@ -19,10 +19,11 @@ from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.run import Facts
 from fixtures.observe.openstack import open_openstack
 from fixtures.observe.run import observe
+from fixtures.plugin import cloud_of
 from fixtures.reach import Hosts
 from fixtures.records import RecordError
 from fixtures.scratch.names import new_run_id
-from fixtures.stash import CLOUD, FACTS
+from fixtures.stash import CHECK, CLOUD, FACTS
 from remediate import lock
 from remediate.converge import Applied, apply
 from remediate.journal import Journal, journals
@@ -73,9 +74,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         raise pytest.UsageError("--remediate and --rollback need the live cloud: they do not go with --facts")
     if not options.rollback:
         return None
-    if CLOUD not in config.stash:
-        raise pytest.UsageError("--rollback needs --cloud FILE")
-    return roll_back(config.stash[CLOUD], options.rollback, force=options.force, breaking=options.break_lock)
+    cloud = cloud_of(config, "--rollback")
+    return roll_back(cloud, options.rollback, force=options.force, breaking=options.break_lock)
 
 
 @pytest.hookimpl(trylast=True)
@@ -96,6 +96,7 @@ class _Seen:
     reports: list[pytest.TestReport] = field(default_factory=list)
 
 
+_BAD = ("failed", "not measured")
 _RANK = ("passed", "not applicable", "waived", "not measured", "failed")
 
 
@@ -153,6 +154,16 @@ class Remediation:
 
     def _converge(self, session: pytest.Session, site: Site, journal: Journal) -> None:
         first = dict(self._seen)
+        try:
+            plan = self._rounds(session, site, journal)
+            self._look_again(session, dynamic=True)
+        finally:
+            if journal.taken():
+                self._tell(f"undo all of it: pytest --cloud {self._config.option.cloud} --rollback {self._run}")
+        self._settle(session, first, plan)
+
+    def _rounds(self, session: pytest.Session, site: Site, journal: Journal) -> Plan:
+        """Repair as long as that gets on; returns the plan of what is left."""
         plan = self._planned(site)
         for number in range(1, ROUNDS + 1):
             self._show(plan, f"round {number}")
@@ -164,9 +175,7 @@ class Remediation:
             before, plan = plan, self._planned(site)
             if applied.stopped or not self._advanced(applied, before, plan):
                 break
-        if journal.taken():
-            self._tell(f"undo all of it: pytest --cloud {self._config.option.cloud} --rollback {self._run}")
-        self._settle(session, first, plan)
+        return plan
 
     def _advanced(self, applied: Applied, before: Plan, after: Plan) -> bool:
         """Whether the round changed something, and the next would not do the same again."""
@@ -201,34 +210,56 @@ class Remediation:
 
     # ------------------------------------------------------------------ proof
 
-    def _look_again(self, session: pytest.Session) -> None:
-        """Read the facts again, and judge again what failed or could not be measured."""
-        self._config.stash[FACTS] = observe(self._config.stash[CLOUD], secrets.token_bytes(32), lambda line: None)
-        wanted = {seen.nodeid for seen in self._seen.values() if seen.outcome in ("failed", "not measured")}
-        items = _items(session, wanted)
+    def _look_again(self, session: pytest.Session, *, dynamic: bool = False) -> None:
+        """Read the facts again and judge all static checks anew, for a repair may also spoil; or what failed of others."""
+        items = [item for item in _items(session) if self._is_wanted(item, dynamic)]
+        if not dynamic:
+            asked = any(item.get_closest_marker("asks_services") for item in items)
+            self._tell("looking again")
+            facts = observe(self._config.stash[CLOUD], secrets.token_bytes(32), lambda line: None, ask_services=asked)
+            self._config.stash[FACTS] = facts
         fresh: dict[Failure, _Seen] = {}
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for number, item in enumerate(items, 1):
+            following = items[number] if number < len(items) else None
             for report in runtestprotocol(item, log=False, nextitem=following):
                 _note(fresh, report)
         self._seen |= fresh
 
+    def _is_wanted(self, item: pytest.Item, dynamic: bool) -> bool:
+        check = item.stash.get(CHECK, None)
+        if check is None or check.dynamic != dynamic:
+            return False
+        bad = {seen.nodeid for seen in self._seen.values() if seen.outcome in _BAD}
+        return not dynamic or item.nodeid.split("@")[0] in bad
+
     def _settle(self, session: pytest.Session, first: dict[Failure, _Seen], plan: Plan) -> None:
-        """Tell the report and pytest's own counts what was healed, and what is a person's."""
+        """Tell the report and pytest's own counts what was healed, what was spoilt, and what is a person's."""
         reasons = {left.failure: left.reason for left in plan.left}
-        for failure, was in first.items():
-            now = self._seen[failure]
-            if was.outcome in ("failed", "not measured") and now.outcome not in ("failed", "not measured"):
+        for failure, now in self._seen.items():
+            was = first.get(failure, now)
+            if was.outcome in _BAD and now.outcome not in _BAD:
                 self._healed(session, failure, was)
+            elif was.outcome not in _BAD and now.outcome in _BAD:
+                self._spoilt(session, failure, was, now)
             elif now.outcome == "failed" and failure in reasons:
-                message = f"{now.message} Needs an operator: {reasons[failure]}"
-                self._config.hook.pytest_conformance_settled(
-                    check=failure.check, target=failure.target, outcome="needs operator", message=message
-                )
+                self._settled(failure, "needs operator", f"{now.message} Needs an operator: {reasons[failure]}")
+
+    def _settled(self, failure: Failure, outcome: str, message: str) -> None:
+        self._config.hook.pytest_conformance_settled(
+            check=failure.check, target=failure.target, outcome=outcome, message=message
+        )
+
+    def _spoilt(self, session: pytest.Session, failure: Failure, was: _Seen, now: _Seen) -> None:
+        self._tell(f"{failure} was {was.outcome} before the repairs, and is not any more: {now.message}")
+        self._settled(failure, now.outcome, f"{now.message} (it was {was.outcome} before the repairs)")
+        bad = [report for report in now.reports if report.failed]
+        session.testsfailed += len(bad)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter._add_stats("failed", bad)
 
     def _healed(self, session: pytest.Session, failure: Failure, was: _Seen) -> None:
-        self._config.hook.pytest_conformance_settled(
-            check=failure.check, target=failure.target, outcome="healed", message=f"was: {was.message}"
-        )
+        self._settled(failure, "healed", f"was: {was.message}")
         failed = [report for report in was.reports if report.failed]
         session.testsfailed -= len(failed)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -251,8 +282,8 @@ def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:
     seen[failure].reports.append(report)
 
 
-def _items(session: pytest.Session, wanted: set[str]) -> list[pytest.Item]:
-    """The collected checks of these ids; with xdist only workers have collected them, so they are collected here."""
+def _items(session: pytest.Session) -> list[pytest.Item]:
+    """The selected checks; with xdist only workers have collected them, so they are collected here."""
     if not session.items:
-        session.perform_collect(sorted(wanted))
-    return [item for item in session.items if item.nodeid.split("@")[0] in wanted]
+        session.perform_collect()
+    return session.items

@@ -28,6 +28,12 @@ _LISTS: Mapping[Role, Callable[[Connection], Iterable[Any]]] = MappingProxyType(
         "nova-compute": lambda api: api.compute.services(),
     }
 )
+_QUESTIONS: Mapping[Role, Callable[[Connection], Any]] = MappingProxyType(
+    {
+        "glance-api": lambda api: api.image.get("/images?limit=1", raise_exc=False),
+        "cinder-api": lambda api: api.block_storage.get("/types?limit=1", raise_exc=False),
+    }
+)
 
 
 class Watch:
@@ -38,6 +44,8 @@ class Watch:
 
     def before(self, role: Role) -> Rows:
         """Return what is told before a restart, to know what is told after it."""
+        if role in _QUESTIONS:
+            self._answers(_QUESTIONS[role])  # the endpoint is found while it answers
         return self._rows(role)
 
     def until_up(self, host: str, role: Role, before: Rows) -> None:
@@ -51,18 +59,15 @@ class Watch:
     def _look(self, host: str, role: Role, before: Rows) -> bool | Pending:
         if role in _LISTS:
             return self._reported(host, role, before)
-        if role == "glance-api":
-            return self._answers(lambda: self._api.image.get("/v2/images?limit=1", raise_exc=False))
-        if role == "cinder-api":
-            return self._answers(lambda: self._api.block_storage.get("/types?limit=1", raise_exc=False))
-        return True
+        return self._answers(_QUESTIONS[role]) if role in _QUESTIONS else True
 
-    def _answers(self, ask: Callable[[], Any]) -> bool | Pending:
+    def _answers(self, ask: Callable[[Connection], Any]) -> bool | Pending:
         from keystoneauth1.exceptions import ClientException
+        from openstack.exceptions import SDKException
 
         try:
-            answer = ask()
-        except ClientException as error:
+            answer = ask(self._api)
+        except (ClientException, SDKException) as error:
             return Pending(str(error))
         return True if answer.status_code == 200 else Pending(f"HTTP {answer.status_code}")
 

@@ -87,9 +87,8 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path, *options: str, **state: Any) -> Run:
     told = folder / "state.json"
     told.write_text(json.dumps({"caps": {}, "applications": {}} | state))
-    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), "-p", "remediate.plugin"]
-    command += ["-p", "pretence"]
-    command += ["-p", "no:cacheprovider", "--reports", str(folder / "runs"), "-m", "static"]
+    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"])]
+    command += ["-p", "pretence", "-p", "no:cacheprovider", "--reports", str(folder / "runs"), "-m", "static"]
     command += ["-k", "(ceph.pool.application or ceph.auth) and not login", *options]
     environment = os.environ | {
         "PYTHONPATH": f"{folder}:{recorded.PROJECT}",
@@ -169,7 +168,7 @@ def test_only_what_is_named_is_repaired(folder: Path) -> None:
 
 @pytest.mark.parametrize("options", [("--remediate", "--facts", "x"), ("--rollback", "1", "--facts", "x")])
 def test_recorded_facts_are_not_repaired(folder: Path, options: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), "-p", "remediate.plugin"]
+    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"])]
     command += options
     facts = [str(recorded.folder("default")) if word == "x" else word for word in command]
     done = subprocess.run(facts, cwd=recorded.PROJECT, capture_output=True, text=True, check=False)

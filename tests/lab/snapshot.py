@@ -1,0 +1,86 @@
+"""What a lab is, to the byte: every file of /etc, every unit, and what the cluster is told; no secret leaves a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import json
+
+from lab.machine import Machine
+
+ON_A_HOST = r"""
+import hashlib, json, os, subprocess
+
+def files(times):
+    for folder, _, names in os.walk("/etc"):
+        for name in [".", *names]:
+            path = os.path.normpath(os.path.join(folder, name))
+            try:
+                stat = os.lstat(path)
+                told = [stat.st_mode, stat.st_uid, stat.st_gid]
+                if os.path.islink(path):
+                    told.append(os.readlink(path))
+                elif os.path.isfile(path):
+                    told.append(hashlib.sha256(open(path, "rb").read()).hexdigest())
+            except FileNotFoundError:
+                continue
+            yield path, told + ([stat.st_mtime_ns] if times else [])
+
+def units(times):
+    told = subprocess.run(["systemctl", "show", "*.service", "-p", "Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic"],
+                          stdout=subprocess.PIPE, text=True).stdout
+    for block in told.strip().split("\n\n"):
+        one = dict(line.split("=", 1) for line in block.splitlines())
+        if one["Id"].startswith(SERVICES):
+            yield "unit " + one["Id"], list(one.values()) if times else [one["ActiveState"], one["UnitFileState"]]
+
+SERVICES = ("glance", "cinder", "nova", "libvirt", "virtlog", "ceph", "chrony", "neutron", "apache2", "uwsgi")
+print(json.dumps({**dict(files(TIMES)), **dict(units(TIMES))}))
+"""
+# An entity's key is compared by its digest.
+ON_THE_CLUSTER = r"""
+import hashlib, json, subprocess
+
+def ceph(*words):
+    return json.loads(subprocess.run(["ceph", *words, "-f", "json"], stdout=subprocess.PIPE, check=True).stdout)
+
+told = {}
+for one in ceph("auth", "ls")["auth_dump"]:
+    told["auth " + one["entity"]] = [hashlib.sha256(one["key"].encode()).hexdigest(), one["caps"]]
+VOLATILE = ("last_change", "last_force_op_resend", "last_force_op_resend_prenautilus", "last_force_op_resend_preluminous",
+            "snap_epoch", "snap_seq", "pg_num", "pg_placement_num", "pg_num_target", "pg_placement_num_target",
+            "pg_num_pending", "last_pg_merge_meta", "removed_snaps", "removed_snaps_queue", "read_balance",
+            "last_force_resend", "create_time", "pool_id", "pool")
+for one in ceph("osd", "pool", "ls", "detail"):
+    told["pool " + one["pool_name"]] = {key: value for key, value in one.items() if key not in VOLATILE}
+for one in ceph("config", "dump"):
+    told["config %s %s" % (one["section"], one["name"])] = one["value"]
+told["flags"] = sorted(ceph("osd", "dump")["flags_set"])
+told["client floor"] = ceph("osd", "dump")["require_min_compat_client"]
+print(json.dumps(told))
+"""
+
+Snapshot = dict[str, Any]
+"""Thing, as "HOST /path", "HOST unit NAME", "ceph auth ENTITY"…, to what it is."""
+
+
+def snapshot(machines: Mapping[str, Machine], *, times: bool = False) -> Snapshot:
+    """Take in what all of a lab is; with `times`, also when files were written and units started."""
+    with ThreadPoolExecutor(len(machines)) as pool:
+        jobs = {name: pool.submit(_python, machine, f"TIMES = {times}{ON_A_HOST}") for name, machine in machines.items()}
+        monitor = next(machine for machine in machines.values() if "ceph-mon" in machine.roles)
+        cluster = pool.submit(_python, monitor, ON_THE_CLUSTER)
+        found = {f"{name} {thing}": told for name, job in jobs.items() for thing, told in job.result().items()}
+        return found | {f"ceph {thing}": told for thing, told in cluster.result().items()}
+
+
+def changed(old: Snapshot, new: Snapshot) -> set[str]:
+    """Return the things that differ."""
+    return {thing for thing in old.keys() | new.keys() if old.get(thing) != new.get(thing)}
+
+
+def _python(machine: Machine, program: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(machine.run("exec python3 -I -", stdin=program).stdout)
+    return found
