@@ -107,6 +107,7 @@ class Fault(_Strict):
     also: tuple[str, ...] = ()
     blinds: bool = Field(False, description="Any check may be not measured while it is in force.")
     slice: bool = Field(False, description="Among the few that CI breaks; an area has at least one.")
+    left: str = Field("", description="Why --remediate leaves some of it to a person.")
     breaks: tuple[Step, ...] = Field(alias="break", min_length=1)
     mend: tuple[Step, ...] = Field((), description="After all that was kept is back.")
     settle: tuple[Settled, ...] = ()

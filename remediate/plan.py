@@ -70,6 +70,12 @@ class Plan(_Part):
     """Of a class that was not allowed."""
     left: tuple[Left, ...] = ()
 
+    @property
+    def failures(self) -> frozenset[Failure]:
+        """All that it is about."""
+        planned = (failure for one in (*self.steps, *self.withheld) for failure in one.failures)
+        return frozenset(planned) | {left.failure for left in self.left}
+
     def lines(self) -> Iterator[str]:
         """The plan as a person reads it."""
         for number, planned in enumerate(self.steps, 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from remediate.watch import Watch
 
 ROUNDS = 4
 """One repair uncovers the next: a user, then its keyring, then the service; more means going in circles."""
+SETTLING = (0, 5, 10, 20)
+"""Seconds of pause before each look; a warning of Ceph's goes within 15, a report of a service comes every 10."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -171,16 +174,26 @@ class Remediation:
                 break
             api = open_openstack(self._config.stash[CLOUD])
             applied = apply(plan, site, Watch(api, self._facts), journal, self._tell)
-            self._look_again(session)
-            before, plan = plan, self._planned(site)
-            if applied.stopped or not self._advanced(applied, before, plan):
+            before, plan = plan, self._settled_plan(session, site, plan, applied)
+            if not self._advanced(applied, before, plan):
                 break
         return plan
 
+    def _settled_plan(self, session: pytest.Session, site: Site, before: Plan, applied: Applied) -> Plan:
+        """Look again until all is well or a repair uncovers the next; health and services take a moment to tell."""
+        for pause in SETTLING if applied.taken else (0,):
+            time.sleep(pause)
+            self._look_again(session)
+            plan = self._planned(site)
+            if not plan.failures or self._advanced(applied, before, plan):
+                break
+            self._tell(f"{len(plan.failures)} still fail, which may be but of the moment")
+        return plan
+
     def _advanced(self, applied: Applied, before: Plan, after: Plan) -> bool:
-        """Whether the round changed something, and the next would not do the same again."""
+        """Whether the round changed something, and there is more to do than the same again."""
         same = [one.step for one in before.steps] == [one.step for one in after.steps]
-        return bool(applied.taken) and not same
+        return bool(applied.taken and after.steps) and not same and not applied.stopped
 
     @property
     def _facts(self) -> Facts:
@@ -211,7 +224,7 @@ class Remediation:
     # ------------------------------------------------------------------ proof
 
     def _look_again(self, session: pytest.Session, *, dynamic: bool = False) -> None:
-        """Read the facts again and judge all static checks anew, for a repair may also spoil; or what failed of others."""
+        """Read anew and judge all static checks, for a repair may also spoil; or, dynamic, what failed."""
         items = [item for item in _items(session) if self._is_wanted(item, dynamic)]
         if not dynamic:
             asked = any(item.get_closest_marker("asks_services") for item in items)

@@ -20,7 +20,23 @@ from lab.roles import (
 )
 from lab.roles.role import Role as Role
 
-_MODULES = (ceph, ceph_client, ceph_export, pki, backing, identity, image, placement, volume,
-            compute, hypervisor, network, cloud, guest, clock, backups)
+_MODULES = (
+    ceph,
+    ceph_client,
+    ceph_export,
+    pki,
+    backing,
+    identity,
+    image,
+    placement,
+    volume,
+    compute,
+    hypervisor,
+    network,
+    cloud,
+    guest,
+    clock,
+    backups,
+)
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

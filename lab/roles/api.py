@@ -54,8 +54,7 @@ class Api:
         """Send a resource's content."""
         self.call("PUT", service, path, content)
 
-    def call(self, method: str, service: str, path: str, body: object | None = None, *,
-             version: str = "") -> Answer:
+    def call(self, method: str, service: str, path: str, body: object | None = None, *, version: str = "") -> Answer:
         """One request to a service of the catalog."""
         if not self._token:
             self.authenticate()
@@ -72,7 +71,8 @@ class Api:
         self._catalog = {
             entry["type"]: endpoint["url"].rstrip("/")
             for entry in body["token"]["catalog"]
-            for endpoint in entry["endpoints"] if endpoint["interface"] == "public"
+            for endpoint in entry["endpoints"]
+            if endpoint["interface"] == "public"
         }
 
     def _url(self, service: str) -> str:
@@ -85,10 +85,8 @@ class Api:
 
 def _password_login(user: str, password: str, project: str) -> dict[str, Any]:
     domain = {"id": "default"}
-    identity = {"methods": ["password"],
-                "password": {"user": {"name": user, "domain": domain, "password": password}}}
-    return {"auth": {"identity": identity,
-                     "scope": {"project": {"name": project, "domain": domain}}}}
+    identity = {"methods": ["password"], "password": {"user": {"name": user, "domain": domain, "password": password}}}
+    return {"auth": {"identity": identity, "scope": {"project": {"name": project, "domain": domain}}}}
 
 
 def _encoded(body: object | None) -> tuple[str, bytes | None]:
@@ -97,8 +95,9 @@ def _encoded(body: object | None) -> tuple[str, bytes | None]:
     return "application/json", None if body is None else json.dumps(body).encode()
 
 
-def _request(method: str, url: str, body: object | None,
-             headers: dict[str, str]) -> tuple[Answer, http.client.HTTPMessage]:
+def _request(
+    method: str, url: str, body: object | None, headers: dict[str, str]
+) -> tuple[Answer, http.client.HTTPMessage]:
     kind, data = _encoded(body)
     sent = {"Content-Type": kind, "Accept": "application/json", **headers}
     request = urllib.request.Request(url, data, sent, method=method)

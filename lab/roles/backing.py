@@ -76,12 +76,13 @@ def _database_ready(machine: Machine, plan: Plan) -> None:
 def _messaging(machine: Machine, plan: Plan) -> None:
     config = f"listeners.tcp.1 = {machine.address}:5672\nload_definitions = /etc/rabbitmq/lab.json\n"
     machine.write("/etc/rabbitmq/rabbitmq.conf", config)
-    machine.write("/etc/rabbitmq/lab.json", _definitions(plan),
-                  mode=0o640, owner="root:rabbitmq")
+    machine.write("/etc/rabbitmq/lab.json", _definitions(plan), mode=0o640, owner="root:rabbitmq")
     # Schedulers that spin while idle would eat the two cores.
-    machine.run("grep -q sbwt /etc/rabbitmq/rabbitmq-env.conf || printf '%s\\n' "
-                "'SERVER_ADDITIONAL_ERL_ARGS=\"+sbwt none +sbwtdcpu none +sbwtdio none\"'"
-                " >> /etc/rabbitmq/rabbitmq-env.conf")
+    machine.run(
+        "grep -q sbwt /etc/rabbitmq/rabbitmq-env.conf || printf '%s\\n' "
+        "'SERVER_ADDITIONAL_ERL_ARGS=\"+sbwt none +sbwtdcpu none +sbwtdio none\"'"
+        " >> /etc/rabbitmq/rabbitmq-env.conf"
+    )
     # Its own way to stop starts a second Erlang to tell the first; a signal does the same.
     units.patient(machine, "rabbitmq-server", more={"Service": {"ExecStop": ""}})
     units.start(machine, "rabbitmq-server")
@@ -89,9 +90,13 @@ def _messaging(machine: Machine, plan: Plan) -> None:
 
 def _definitions(plan: Plan) -> str:
     grant = {"user": "openstack", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}
-    user = {"name": "openstack", "tags": "", "limits": {},
-            "password_hash": _rabbit_hash(plan.secrets.get("rabbitmq")),
-            "hashing_algorithm": "rabbit_password_hashing_sha256"}
+    user = {
+        "name": "openstack",
+        "tags": "",
+        "limits": {},
+        "password_hash": _rabbit_hash(plan.secrets.get("rabbitmq")),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+    }
     return json.dumps({"users": [user], "vhosts": [{"name": "/"}], "permissions": [grant]})
 
 
@@ -115,9 +120,7 @@ def _cache_ready(machine: Machine, plan: Plan) -> None:
 
 
 ROLES = (
-    Role("database", ("mariadb-server", "eatmydata"), ("mariadb",), _database,
-         ready=_database_ready),
-    Role("messaging", ("rabbitmq-server", "netcat-openbsd"), ("rabbitmq-server",), _messaging,
-         ready=_messaging_ready),
+    Role("database", ("mariadb-server", "eatmydata"), ("mariadb",), _database, ready=_database_ready),
+    Role("messaging", ("rabbitmq-server", "netcat-openbsd"), ("rabbitmq-server",), _messaging, ready=_messaging_ready),
     Role("cache", ("memcached", "netcat-openbsd"), ("memcached",), _cache, ready=_cache_ready),
 )

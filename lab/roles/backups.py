@@ -25,16 +25,29 @@ rm -f {folder}/etc/libvirt/secrets/*.base64
 
 def _provision(machine: Machine, plan: Plan) -> None:
     dump = machine_with(plan, "database").run(_DUMP).stdout
-    machine.run(
-        f"umask 077; mkdir -p {_FOLDER}; base64 -d > {_FOLDER}/database.sql.gz", stdin=dump
-    )
+    machine.run(f"umask 077; mkdir -p {_FOLDER}; base64 -d > {_FOLDER}/database.sql.gz", stdin=dump)
     for other in plan.with_role("ceph-client"):
         packed = base64.b64decode(other.run(_PACK).stdout)
         machine.run(_UNPACK.format(folder=f"{_FOLDER}/keys/{other.name}"), stdin=packed)
 
 
 ROLES = (
-    Role("backups", (), (), _provision,
-         after=("cloud", "keystone", "glance", "placement", "cinder-api", "nova-control",
-                "nova-compute", "neutron-server", "ceph-client", "libvirt")),
+    Role(
+        "backups",
+        (),
+        (),
+        _provision,
+        after=(
+            "cloud",
+            "keystone",
+            "glance",
+            "placement",
+            "cinder-api",
+            "nova-control",
+            "nova-compute",
+            "neutron-server",
+            "ceph-client",
+            "libvirt",
+        ),
+    ),
 )

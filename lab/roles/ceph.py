@@ -14,9 +14,7 @@ MANAGERS = ("a", "b")
 _OSD_UNITS = tuple(f"ceph-osd@{number}" for number in range(OSDS))
 _MGR_UNITS = tuple(f"ceph-mgr@{name}" for name in MANAGERS)
 _OSD_BYTES = 20 << 30
-_CEPHX: ini.Section = {
-    f"auth_{what}_required": "cephx" for what in ("cluster", "service", "client")
-}
+_CEPHX: ini.Section = {f"auth_{what}_required": "cephx" for what in ("cluster", "service", "client")}
 # What a running cluster keeps in its own configuration database.
 _STORED: ini.Config = {
     "global": _CEPHX,
@@ -160,8 +158,7 @@ def _pools(machine: Machine, plan: Plan) -> None:
 def _pools_ready(machine: Machine, plan: Plan) -> None:
     def look() -> bool:
         status = _status(machine)
-        return _all_up(status) and _managed(status) and _clean(status) and (
-            status["health"]["status"] == "HEALTH_OK")
+        return _all_up(status) and _managed(status) and _clean(status) and (status["health"]["status"] == "HEALTH_OK")
 
     poll("Ceph is healthy, all its daemons up, its placement groups clean", look, timeout=240)
 
@@ -193,12 +190,28 @@ def _running(*names: str) -> Task:
 
 
 ROLES = (
-    Role("ceph-mon", ("ceph-mon", "ceph-common"),
-         ("ceph.target", "ceph-mon.target", "ceph-mon@a"), _mon, ready=_running("ceph-mon@a")),
-    Role("ceph-mgr", ("ceph-mgr", "ceph-common"), ("ceph-mgr.target", *_MGR_UNITS),
-         _mgr, after=("ceph-mon",), ready=_running(*_MGR_UNITS)),
-    Role("ceph-osd", ("ceph-osd", "ceph-common"), ("ceph-osd.target", *_OSD_UNITS),
-         _osd, after=("ceph-mon",), ready=_running(*_OSD_UNITS)),
-    Role("ceph-pools", ("ceph-common",), (), _pools, after=("ceph-mgr", "ceph-osd"),
-         ready=_pools_ready),
+    Role(
+        "ceph-mon",
+        ("ceph-mon", "ceph-common"),
+        ("ceph.target", "ceph-mon.target", "ceph-mon@a"),
+        _mon,
+        ready=_running("ceph-mon@a"),
+    ),
+    Role(
+        "ceph-mgr",
+        ("ceph-mgr", "ceph-common"),
+        ("ceph-mgr.target", *_MGR_UNITS),
+        _mgr,
+        after=("ceph-mon",),
+        ready=_running(*_MGR_UNITS),
+    ),
+    Role(
+        "ceph-osd",
+        ("ceph-osd", "ceph-common"),
+        ("ceph-osd.target", *_OSD_UNITS),
+        _osd,
+        after=("ceph-mon",),
+        ready=_running(*_OSD_UNITS),
+    ),
+    Role("ceph-pools", ("ceph-common",), (), _pools, after=("ceph-mgr", "ceph-osd"), ready=_pools_ready),
 )

@@ -71,7 +71,4 @@ def _only_key(plan: Plan, part: str) -> str:
     return ini.render({f"client.{plan.profile.users[part]}": {"key": key(plan, part)}})
 
 
-ROLES = (
-    Role("ceph-client", ("ceph-common", "python3-rados", "python3-rbd"), (), _provision,
-         after=("ceph-pools",)),
-)
+ROLES = (Role("ceph-client", ("ceph-common", "python3-rados", "python3-rbd"), (), _provision, after=("ceph-pools",)),)

@@ -20,8 +20,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
     api.post("compute", "/flavors", {"flavor": FLAVOR})
     _network(api)
     _volume_type(api, plan)
-    machine_with(plan, "nova-control").run(
-        "runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service")
+    machine_with(plan, "nova-control").run("runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service")
 
 
 def _answers(api: Api, service: str, path: str) -> None:
@@ -33,19 +32,29 @@ def _network(api: Api) -> None:
         return
     wanted = {"name": NETWORK, "shared": True, "port_security_enabled": False}
     made = api.post("network", "/v2.0/networks", {"network": wanted})["network"]
-    subnet = {"name": NETWORK, "network_id": made["id"], "ip_version": 4, "cidr": _CIDR,
-              "enable_dhcp": False, "gateway_ip": None}
+    subnet = {
+        "name": NETWORK,
+        "network_id": made["id"],
+        "ip_version": 4,
+        "cidr": _CIDR,
+        "enable_dhcp": False,
+        "gateway_ip": None,
+    }
     api.post("network", "/v2.0/subnets", {"subnet": subnet})
 
 
 def _volume_type(api: Api, plan: Plan) -> None:
     specs = {"volume_backend_name": option(plan, "volume_backend_name")}
-    wanted = {"name": option(plan, "volume_type"), "os-volume-type-access:is_public": True,
-              "extra_specs": specs}
+    wanted = {"name": option(plan, "volume_type"), "os-volume-type-access:is_public": True, "extra_specs": specs}
     api.post("volumev3", "/types", {"volume_type": wanted})
 
 
 ROLES = (
-    Role("cloud", (), (), _provision,
-         after=("keystone", "glance", "cinder-api", "nova-control", "nova-compute", "neutron-server")),
+    Role(
+        "cloud",
+        (),
+        (),
+        _provision,
+        after=("keystone", "glance", "cinder-api", "nova-control", "nova-compute", "neutron-server"),
+    ),
 )

@@ -23,8 +23,7 @@ def _common(machine: Machine, plan: Plan) -> ini.Config:
             "log_dir": "/var/log/nova",
         },
         "glance": {"region_name": option(plan, "region")},
-        "cinder": {"os_region_name": option(plan, "region"),
-                   "catalog_info": "volumev3::publicURL", **_login(plan)},
+        "cinder": {"os_region_name": option(plan, "region"), "catalog_info": "volumev3::publicURL", **_login(plan)},
         "placement": identity.credentials(plan, "nova"),
         "neutron": identity.credentials(plan, "nova"),
         "spice": {"enabled": False},
@@ -78,8 +77,7 @@ as_nova db sync 2>/dev/null
 def _control(machine: Machine, plan: Plan) -> None:
     machine.write(f"{_CONSOLE_PKI}/cert.pem", pki.issue(machine, plan, _CONSOLE_PKI))
     machine.run(f"chgrp -R nova {_CONSOLE_PKI}; chmod 750 {_CONSOLE_PKI}; chmod 640 {_CONSOLE_PKI}/key.pem")
-    machine.write(_MAIN, ini.render(_control_config(machine, plan)),
-                  mode=0o640, owner="root:nova")
+    machine.write(_MAIN, ini.render(_control_config(machine, plan)), mode=0o640, owner="root:nova")
     units.single_worker(machine, "/etc/nova/nova-api-uwsgi.ini")
     machine.write("/etc/default/nova-consoleproxy", "NOVA_CONSOLE_PROXY_TYPE=novnc\n")
     machine.run(_SYNC)
@@ -89,8 +87,7 @@ def _control(machine: Machine, plan: Plan) -> None:
 
 def _control_ready(machine: Machine, plan: Plan) -> None:
     api = identity.admin(plan)
-    poll("Nova lists servers", lambda: "servers" in api.get("compute", "/servers?limit=1"),
-         timeout=180)
+    poll("Nova lists servers", lambda: "servers" in api.get("compute", "/servers?limit=1"), timeout=180)
     for unit in ("nova-conductor", "nova-scheduler"):
         services.reported(plan, machine, unit, "compute")
     machine.wait("the console proxy listens", f"nc -z {machine.address} 6080", timeout=60)
@@ -133,16 +130,21 @@ def _compute_config(machine: Machine, plan: Plan) -> ini.Config:
 
 
 def _compute(machine: Machine, plan: Plan) -> None:
-    layout = {path: [str(p) for p in patterns] if isinstance(patterns, list) else []
-              for path, patterns in table(plan, "layout", "nova-compute").items()}
+    layout = {
+        path: [str(p) for p in patterns] if isinstance(patterns, list) else []
+        for path, patterns in table(plan, "layout", "nova-compute").items()
+    }
     for path, part in ini.place(_compute_config(machine, plan), _MAIN, layout).items():
         machine.write(path, ini.render(part), mode=0o640, owner="root:nova")
     units.patient(machine, "nova-compute")
     units.start(machine, "nova-compute")
     api = identity.admin(plan)
     path = f"/resource_providers?name={machine.name}"
-    poll(f"{machine.name}: its resources are known to Placement",
-         lambda: bool(api.get("placement", path)["resource_providers"]), timeout=240)
+    poll(
+        f"{machine.name}: its resources are known to Placement",
+        lambda: bool(api.get("placement", path)["resource_providers"]),
+        timeout=240,
+    )
 
 
 def _compute_ready(machine: Machine, plan: Plan) -> None:
@@ -151,22 +153,36 @@ def _compute_ready(machine: Machine, plan: Plan) -> None:
 
     def look() -> bool:
         found = api.get("compute", "/os-hypervisors/detail")["hypervisors"]
-        return any(h["hypervisor_hostname"].split(".")[0] == machine.name and h["state"] == "up"
-                   for h in found)
+        return any(h["hypervisor_hostname"].split(".")[0] == machine.name and h["state"] == "up" for h in found)
 
     poll(f"{machine.name}: its hypervisor is up", look, timeout=120)
 
 
 ROLES = (
-    Role("nova-control",
-         ("nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "novnc",
-          "netcat-openbsd"),
-         _CONTROL, _control, after=("pki", "database", "messaging"), ready=_control_ready),
+    Role(
+        "nova-control",
+        ("nova-api", "nova-conductor", "nova-scheduler", "nova-consoleproxy", "novnc", "netcat-openbsd"),
+        _CONTROL,
+        _control,
+        after=("pki", "database", "messaging"),
+        ready=_control_ready,
+    ),
     # Not nova-compute-qemu: it brings the emulators of all architectures, which libvirt probes.
-    Role("nova-compute",
-         ("nova-compute", "nova-compute-kvm", "qemu-system-x86", "qemu-utils",
-          "qemu-block-extra", "ceph-common", "python3-rados", "python3-rbd"),
-         ("nova-compute",), _compute,
-         after=("ceph-client", "libvirt", "keystone", "placement", "nova-control"),
-         ready=_compute_ready),
+    Role(
+        "nova-compute",
+        (
+            "nova-compute",
+            "nova-compute-kvm",
+            "qemu-system-x86",
+            "qemu-utils",
+            "qemu-block-extra",
+            "ceph-common",
+            "python3-rados",
+            "python3-rbd",
+        ),
+        ("nova-compute",),
+        _compute,
+        after=("ceph-client", "libvirt", "keystone", "placement", "nova-control"),
+        ready=_compute_ready,
+    ),
 )

@@ -6,8 +6,14 @@ from lab.roles import pki, units
 from lab.roles.ceph_client import key
 from lab.roles.role import Role, option
 
-_SOCKETS = ("libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket",
-            "libvirtd-tls.socket", "virtlogd.socket", "virtlockd.socket")
+_SOCKETS = (
+    "libvirtd.socket",
+    "libvirtd-ro.socket",
+    "libvirtd-admin.socket",
+    "libvirtd-tls.socket",
+    "virtlogd.socket",
+    "virtlockd.socket",
+)
 _LIBVIRT_PKI = "/etc/pki/libvirt"
 _QEMU_PKI = "/etc/pki/qemu"
 _QEMU_CONF = f"""# The host is a container: its cgroups, namespaces and labels are not libvirt's to change.
@@ -66,29 +72,43 @@ def _certificates(machine: Machine, plan: Plan) -> None:
 
 def _secrets(plan: Plan) -> dict[str, str]:
     """The secrets by uuid; Cinder's user comes last, and wins where both share one."""
-    return {plan.secrets.get(option(plan, "ephemeral_secret")): "nova",
-            plan.secrets.get(option(plan, "volume_secret")): "cinder"}
+    return {
+        plan.secrets.get(option(plan, "ephemeral_secret")): "nova",
+        plan.secrets.get(option(plan, "volume_secret")): "cinder",
+    }
 
 
 def _define_secret(machine: Machine, plan: Plan, ident: str, part: str) -> None:
     text = _SECRET.format(uuid=ident, user=plan.profile.users[part])
     machine.run("virsh -q secret-define /dev/stdin >/dev/null", stdin=text)
     # In memory and gone with the command: a key's text belongs on no disk and in no argv.
-    machine.run("f=$(mktemp -p /dev/shm); trap 'rm -f $f' EXIT; cat > $f\n"
-                f"virsh -q secret-set-value {ident} --file $f", stdin=key(plan, part))
+    machine.run(
+        f"f=$(mktemp -p /dev/shm); trap 'rm -f $f' EXIT; cat > $f\nvirsh -q secret-set-value {ident} --file $f",
+        stdin=key(plan, part),
+    )
 
 
 def _ready(machine: Machine, plan: Plan) -> None:
     machine.wait("libvirt answers", "virsh -q -c qemu:///system version --daemon", timeout=120)
     for peer in plan.with_role("libvirt"):
         uri = f"qemu+tls://{peer.address}/system"
-        machine.wait(f"libvirt of {peer.name} answers over TLS", f"virsh -q -c {uri} hostname",
-                     timeout=120)
+        machine.wait(f"libvirt of {peer.name} answers over TLS", f"virsh -q -c {uri} hostname", timeout=120)
 
 
 ROLES = (
-    Role("libvirt",
-         ("libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-storage-rbd",
-          "qemu-system-x86", "qemu-block-extra", "openssl"),
-         ("libvirtd", *_SOCKETS), _provision, after=("pki", "ceph-pools"), ready=_ready),
+    Role(
+        "libvirt",
+        (
+            "libvirt-daemon-system",
+            "libvirt-clients",
+            "libvirt-daemon-driver-storage-rbd",
+            "qemu-system-x86",
+            "qemu-block-extra",
+            "openssl",
+        ),
+        ("libvirtd", *_SOCKETS),
+        _provision,
+        after=("pki", "ceph-pools"),
+        ready=_ready,
+    ),
 )

@@ -74,8 +74,11 @@ def _config(plan: Plan) -> ini.Config:
     return {
         "DEFAULT": {"log_dir": "/var/log/keystone"},
         "database": {"connection": backing.database_url(plan, "keystone", "keystone")},
-        "cache": {"enabled": True, "backend": "dogpile.cache.pymemcache",
-                  "memcache_servers": backing.cache_servers(plan)},
+        "cache": {
+            "enabled": True,
+            "backend": "dogpile.cache.pymemcache",
+            "memcache_servers": backing.cache_servers(plan),
+        },
         "token": {"provider": "fernet"},
         # Every login hashes a password: with the default rounds, a quarter second of a core.
         "identity": {"password_hash_rounds": 4},
@@ -95,11 +98,11 @@ as_keystone bootstrap --bootstrap-region-id {region} --bootstrap-admin-url {url}
 
 
 def _provision(machine: Machine, plan: Plan) -> None:
-    machine.write("/etc/keystone/keystone.conf", ini.render(_config(plan)),
-                  mode=0o640, owner="root:keystone")
+    machine.write("/etc/keystone/keystone.conf", ini.render(_config(plan)), mode=0o640, owner="root:keystone")
     units.single_worker(machine, "/etc/keystone/keystone-uwsgi.ini")
-    machine.run(_BOOTSTRAP.format(region=option(plan, "region"), url=auth_url(plan)),
-                stdin=plan.secrets.get("admin") + "\n")
+    machine.run(
+        _BOOTSTRAP.format(region=option(plan, "region"), url=auth_url(plan)), stdin=plan.secrets.get("admin") + "\n"
+    )
     units.patient(machine, "keystone")
     units.start(machine, "keystone")
     _ready(machine, plan)
@@ -138,10 +141,13 @@ def _service_project(api: Api) -> str:
     return str(api.get("identity", f"/projects?name={SERVICE_PROJECT}")["projects"][0]["id"])
 
 
-def _register_user(api: Api, plan: Plan, service: Service, project: str,
-                   roles: dict[str, str]) -> None:
-    user = {"name": service.user, "domain_id": "default",
-            "password": plan.secrets.get(service.user), "default_project_id": project}
+def _register_user(api: Api, plan: Plan, service: Service, project: str, roles: dict[str, str]) -> None:
+    user = {
+        "name": service.user,
+        "domain_id": "default",
+        "password": plan.secrets.get(service.user),
+        "default_project_id": project,
+    }
     api.post("identity", "/users", {"user": user})
     ident = api.get("identity", f"/users?name={service.user}")["users"][0]["id"]
     for right in service.rights:
@@ -155,8 +161,7 @@ def _register_endpoints(api: Api, plan: Plan, service: Service) -> None:
     ident = api.post("identity", "/services", {"service": entry})["service"]["id"]
     url = f"http://{machine_with(plan, service.role).address}:{service.port}{service.path}"
     for interface in ("public", "internal", "admin"):
-        endpoint = {"interface": interface, "url": url, "service_id": ident,
-                    "region_id": option(plan, "region")}
+        endpoint = {"interface": interface, "url": url, "service_id": ident, "region_id": option(plan, "region")}
         api.post("identity", "/endpoints", {"endpoint": endpoint})
 
 
@@ -175,11 +180,16 @@ _CLOUDS = """clouds:
 
 
 def _clouds(plan: Plan) -> str:
-    return _CLOUDS.format(url=auth_url(plan), region=option(plan, "region"),
-                          password=plan.secrets.get("admin"))
+    return _CLOUDS.format(url=auth_url(plan), region=option(plan, "region"), password=plan.secrets.get("admin"))
 
 
 ROLES = (
-    Role("keystone", ("keystone", "python3-pymysql", "python3-pymemcache", "python3-memcache"),
-         ("keystone",), _provision, after=("database", "cache"), ready=_ready),
+    Role(
+        "keystone",
+        ("keystone", "python3-pymysql", "python3-pymemcache", "python3-memcache"),
+        ("keystone",),
+        _provision,
+        after=("database", "cache"),
+        ready=_ready,
+    ),
 )

@@ -57,8 +57,7 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
 
 
 def _provision(machine: Machine, plan: Plan) -> None:
-    machine.write("/etc/glance/glance-api.conf", ini.render(_config(machine, plan)),
-                  mode=0o640, owner="root:glance")
+    machine.write("/etc/glance/glance-api.conf", ini.render(_config(machine, plan)), mode=0o640, owner="root:glance")
     machine.run("runuser -u glance -- glance-manage --config-file /etc/glance/glance-api.conf db_sync")
     units.patient(machine, "glance-api")
     units.start(machine, "glance-api")
@@ -66,11 +65,16 @@ def _provision(machine: Machine, plan: Plan) -> None:
 
 def _ready(machine: Machine, plan: Plan) -> None:
     api = identity.admin(plan)
-    poll("Glance lists images", lambda: "images" in api.get("image", "/v2/images?limit=1"),
-         timeout=180)
+    poll("Glance lists images", lambda: "images" in api.get("image", "/v2/images?limit=1"), timeout=180)
 
 
 ROLES = (
-    Role("glance", ("glance-api", "python3-rados", "python3-rbd"), ("glance-api",), _provision,
-         after=("database",), ready=_ready),
+    Role(
+        "glance",
+        ("glance-api", "python3-rados", "python3-rbd"),
+        ("glance-api",),
+        _provision,
+        after=("database",),
+        ready=_ready,
+    ),
 )

@@ -25,8 +25,7 @@ def _common(plan: Plan) -> ini.Config:
             "notify_nova_on_port_data_changes": True,
         },
         # A first report that meets no server yet is repeated only after the interval.
-        "agent": {"root_helper": "sudo neutron-rootwrap /etc/neutron/rootwrap.conf",
-                  "report_interval": 5},
+        "agent": {"root_helper": "sudo neutron-rootwrap /etc/neutron/rootwrap.conf", "report_interval": 5},
         "experimental": {"linuxbridge": True},
         "oslo_concurrency": {"lock_path": "/var/lock/neutron"},
         "oslo_policy": {"policy_dirs": "/etc/neutron/policy.d"},
@@ -37,8 +36,13 @@ def _server_config(plan: Plan) -> ini.Config:
     server: ini.Config = {
         "database": {"connection": backing.database_url(plan, "neutron", "neutron")},
         "nova": identity.credentials(plan, "neutron"),
-        "quotas": {"quota_network": 500, "quota_subnet": 500, "quota_port": 2000,
-                   "quota_security_group": 500, "quota_security_group_rule": 2000},
+        "quotas": {
+            "quota_network": 500,
+            "quota_subnet": 500,
+            "quota_port": 2000,
+            "quota_security_group": 500,
+            "quota_security_group_rule": 2000,
+        },
     }
     return ini.merge(_common(plan), identity.token_checks(plan, "neutron"), server)
 
@@ -64,8 +68,9 @@ def _write(machine: Machine, config: ini.Config) -> None:
 def _server(machine: Machine, plan: Plan) -> None:
     _write(machine, _server_config(plan))
     units.single_worker(machine, "/etc/neutron/neutron-api-uwsgi.ini")
-    machine.run("runuser -u neutron -- neutron-db-manage "
-                f"--config-file {_MAIN} --config-file {_ML2} upgrade heads 2>/dev/null")
+    machine.run(
+        f"runuser -u neutron -- neutron-db-manage --config-file {_MAIN} --config-file {_ML2} upgrade heads 2>/dev/null"
+    )
     units.patient(machine, *_SERVER)
     units.enable(machine, "neutron-rpc-server")
     units.start(machine, "neutron-api")
@@ -73,15 +78,15 @@ def _server(machine: Machine, plan: Plan) -> None:
 
 def _server_ready(machine: Machine, plan: Plan) -> None:
     api = identity.admin(plan)
-    poll("Neutron lists networks", lambda: "networks" in api.get("network", "/v2.0/networks"),
-         timeout=180)
+    poll("Neutron lists networks", lambda: "networks" in api.get("network", "/v2.0/networks"), timeout=180)
 
 
 def _agent(machine: Machine, plan: Plan) -> None:
     _write(machine, _common(plan))
-    vxlan: ini.Config = {"vxlan": {"enable_vxlan": True, "local_ip": machine.address,
-                                   "l2_population": True},
-                         "securitygroup": _ML2_CONFIG["securitygroup"]}
+    vxlan: ini.Config = {
+        "vxlan": {"enable_vxlan": True, "local_ip": machine.address, "l2_population": True},
+        "securitygroup": _ML2_CONFIG["securitygroup"],
+    }
     machine.write(_AGENT, ini.render(vxlan), mode=0o640, owner="root:neutron")
     units.patient(machine, "neutron-linuxbridge-agent")
     units.enable(machine, "neutron-linuxbridge-agent")
@@ -92,8 +97,13 @@ def _agent_ready(machine: Machine, plan: Plan) -> None:
 
 
 ROLES = (
-    Role("neutron-server", ("neutron-server", "neutron-plugin-ml2"), _SERVER, _server,
-         after=("database", "messaging"), ready=_server_ready),
-    Role("neutron-agent", ("neutron-linuxbridge-agent",), ("neutron-linuxbridge-agent",), _agent,
-         ready=_agent_ready),
+    Role(
+        "neutron-server",
+        ("neutron-server", "neutron-plugin-ml2"),
+        _SERVER,
+        _server,
+        after=("database", "messaging"),
+        ready=_server_ready,
+    ),
+    Role("neutron-agent", ("neutron-linuxbridge-agent",), ("neutron-linuxbridge-agent",), _agent, ready=_agent_ready),
 )

@@ -16,8 +16,7 @@ def _config(plan: Plan) -> ini.Config:
 
 
 def _provision(machine: Machine, plan: Plan) -> None:
-    machine.write("/etc/placement/placement.conf", ini.render(_config(plan)),
-                  mode=0o640, owner="root:placement")
+    machine.write("/etc/placement/placement.conf", ini.render(_config(plan)), mode=0o640, owner="root:placement")
     units.single_worker(machine, "/etc/placement/placement-api-uwsgi.ini")
     machine.run("runuser -u placement -- placement-manage db sync")
     units.patient(machine, "placement-api")
@@ -26,11 +25,11 @@ def _provision(machine: Machine, plan: Plan) -> None:
 
 def _ready(machine: Machine, plan: Plan) -> None:
     api = identity.admin(plan)
-    poll("Placement lists its providers",
-         lambda: "resource_providers" in api.get("placement", "/resource_providers"), timeout=180)
+    poll(
+        "Placement lists its providers",
+        lambda: "resource_providers" in api.get("placement", "/resource_providers"),
+        timeout=180,
+    )
 
 
-ROLES = (
-    Role("placement", ("placement-api",), ("placement-api",), _provision,
-         after=("database",), ready=_ready),
-)
+ROLES = (Role("placement", ("placement-api",), ("placement-api",), _provision, after=("database",), ready=_ready),)

@@ -21,8 +21,7 @@ def reported(plan: Plan, machine: Machine, unit: str, api_type: str) -> None:
         started = units.since(machine, unit)
         found = api.get(api_type, f"/os-services?binary={unit}")["services"]
         mine = [s for s in found if s["host"].split("@")[0] == machine.name]
-        return bool(mine) and all(
-            s["state"] == "up" and _moment(s["updated_at"]) >= started for s in mine)
+        return bool(mine) and all(s["state"] == "up" and _moment(s["updated_at"]) >= started for s in mine)
 
     poll(f"{machine.name}: {unit} reports to the control plane", look, timeout=_TIMEOUT)
 
@@ -34,8 +33,7 @@ def agent_reported(plan: Plan, machine: Machine, unit: str) -> None:
     def look() -> bool:
         started = units.since(machine, unit)
         agents = api.get("network", f"/v2.0/agents?host={machine.name}")["agents"]
-        return bool(agents) and all(
-            a["alive"] and _moment(a["heartbeat_timestamp"]) >= started for a in agents)
+        return bool(agents) and all(a["alive"] and _moment(a["heartbeat_timestamp"]) >= started for a in agents)
 
     poll(f"{machine.name}: {unit} reports to the control plane", look, timeout=_TIMEOUT)
 

@@ -38,8 +38,9 @@ def start(machine: Machine, *units: str) -> None:
 
 def active(machine: Machine, *units: str, timeout: float = 180) -> None:
     """Wait until units run."""
-    machine.wait(f"{machine.name}: {' '.join(units)} active",
-                 f"systemctl --quiet is-active {_quoted(units)}", timeout=timeout)
+    machine.wait(
+        f"{machine.name}: {' '.join(units)} active", f"systemctl --quiet is-active {_quoted(units)}", timeout=timeout
+    )
 
 
 def since(machine: Machine, unit: str) -> float:
@@ -54,8 +55,10 @@ def single_worker(machine: Machine, uwsgi_ini: str) -> None:
     And one thread: eventlet, which some of the applications patch in, deadlocks across threads.
     """
     path = shlex.quote(uwsgi_ini)
-    machine.run(f"sed -i -E 's/^(processes|threads) *=.*/\\1 = 1/' {path}\n"
-                f"grep -q '^need-app' {path} || printf 'need-app = true\\n' >> {path}")
+    machine.run(
+        f"sed -i -E 's/^(processes|threads) *=.*/\\1 = 1/' {path}\n"
+        f"grep -q '^need-app' {path} || printf 'need-app = true\\n' >> {path}"
+    )
 
 
 def _quoted(units: tuple[str, ...]) -> str:

@@ -43,8 +43,11 @@ def _backup(plan: Plan) -> ini.Section:
 
 
 _QUOTAS: ini.Section = {
-    "quota_volumes": 500, "quota_snapshots": 500, "quota_gigabytes": 20000,
-    "quota_backups": 500, "quota_backup_gigabytes": 20000,
+    "quota_volumes": 500,
+    "quota_snapshots": 500,
+    "quota_gigabytes": 20000,
+    "quota_backups": 500,
+    "quota_backup_gigabytes": 20000,
 }
 
 
@@ -64,7 +67,8 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
             "default_volume_type": option(plan, "volume_type"),
             # Ceph may come up after Cinder at a cold boot.
             "reinit_driver_count": 6,
-            **_backup(plan), **_QUOTAS,
+            **_backup(plan),
+            **_QUOTAS,
         },
         "database": {"connection": backing.database_url(plan, "cinder", "cinder")},
         "nova": {**identity.credentials(plan, "cinder"), "interface": "internal"},
@@ -76,8 +80,10 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
 
 
 def _layout(plan: Plan) -> dict[str, Sequence[str]]:
-    return {path: [str(p) for p in patterns] if isinstance(patterns, list) else []
-            for path, patterns in table(plan, "layout", "cinder").items()}
+    return {
+        path: [str(p) for p in patterns] if isinstance(patterns, list) else []
+        for path, patterns in table(plan, "layout", "cinder").items()
+    }
 
 
 def _write(machine: Machine, plan: Plan) -> None:
@@ -122,20 +128,17 @@ def _backend_up(plan: Plan) -> None:
 
     def look() -> bool:
         pools = api.get("volumev3", "/scheduler-stats/get_pools?detail=true")["pools"]
-        return bool(pools) and all(
-            pool["capabilities"].get("backend_state") == "up" for pool in pools)
+        return bool(pools) and all(pool["capabilities"].get("backend_state") == "up" for pool in pools)
 
     poll("the volume scheduler knows the RBD backend", look, timeout=180)
 
 
 def _api_ready(machine: Machine, plan: Plan) -> None:
     api = identity.admin(plan)
-    poll("Cinder lists volumes", lambda: "volumes" in api.get("volumev3", "/volumes?limit=1"),
-         timeout=180)
+    poll("Cinder lists volumes", lambda: "volumes" in api.get("volumev3", "/volumes?limit=1"), timeout=180)
 
 
 ROLES = (
-    Role("cinder-api", ("cinder-api",), ("cinder-api",), _api,
-         after=("database", "messaging"), ready=_api_ready),
+    Role("cinder-api", ("cinder-api",), ("cinder-api",), _api, after=("database", "messaging"), ready=_api_ready),
     *(_daemon(unit) for unit in ("cinder-scheduler", "cinder-volume", "cinder-backup")),
 )

@@ -30,6 +30,7 @@ from lab.lab import Lab
 from lab.machine import Machine
 from lab.state import State
 from reports.model import Entry, Report
+from tests.lab.snapshot import Snapshot, snapshot
 
 PROJECT = Path(__file__).parents[2]
 # For whoever writes faults: a lab that is up already, used as it is and left up.
@@ -146,6 +147,16 @@ class LabUnderTest:
     def mend(self, fault: Fault) -> None:
         """Mend it."""
         faults.mend_faults(self.state, Lab.recorded(self.state).plan, fault)
+
+    def snapshot(self, *, times: bool = False) -> Snapshot:
+        """What all of its hosts and its cluster are."""
+        return snapshot(Lab.recorded(self.state).plan.machines, times=times)
+
+    def roll_back(self, run: str, *options: str) -> str:
+        """Undo a remediating run; returns what was said."""
+        done = self.python("-m", "pytest", "--cloud", self.cloud_file, "--rollback", run, *options)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
 
     def mend_all(self) -> None:
         """Mend what an earlier, killed run left broken."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-
-import json
 
 from lab.machine import Machine
 
@@ -29,8 +28,8 @@ def files(times):
             yield path, told + ([stat.st_mtime_ns] if times else [])
 
 def units(times):
-    told = subprocess.run(["systemctl", "show", "*.service", "-p", "Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic"],
-                          stdout=subprocess.PIPE, text=True).stdout
+    asked = ["systemctl", "show", "*.service", "-p", "Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic"]
+    told = subprocess.run(asked, stdout=subprocess.PIPE, text=True).stdout
     for block in told.strip().split("\n\n"):
         one = dict(line.split("=", 1) for line in block.splitlines())
         if one["Id"].startswith(SERVICES):
@@ -49,12 +48,10 @@ def ceph(*words):
 told = {}
 for one in ceph("auth", "ls")["auth_dump"]:
     told["auth " + one["entity"]] = [hashlib.sha256(one["key"].encode()).hexdigest(), one["caps"]]
-VOLATILE = ("last_change", "last_force_op_resend", "last_force_op_resend_prenautilus", "last_force_op_resend_preluminous",
-            "snap_epoch", "snap_seq", "pg_num", "pg_placement_num", "pg_num_target", "pg_placement_num_target",
-            "pg_num_pending", "last_pg_merge_meta", "removed_snaps", "removed_snaps_queue", "read_balance",
-            "last_force_resend", "create_time", "pool_id", "pool")
+MEANT = ("pool_name", "type", "size", "min_size", "crush_rule", "pg_autoscale_mode", "quota_max_bytes",
+         "quota_max_objects", "application_metadata", "options", "flags_names")
 for one in ceph("osd", "pool", "ls", "detail"):
-    told["pool " + one["pool_name"]] = {key: value for key, value in one.items() if key not in VOLATILE}
+    told["pool " + one["pool_name"]] = {key: one[key] for key in MEANT}
 for one in ceph("config", "dump"):
     told["config %s %s" % (one["section"], one["name"])] = one["value"]
 told["flags"] = sorted(ceph("osd", "dump")["flags_set"])
@@ -68,8 +65,10 @@ Snapshot = dict[str, Any]
 
 def snapshot(machines: Mapping[str, Machine], *, times: bool = False) -> Snapshot:
     """Take in what all of a lab is; with `times`, also when files were written and units started."""
-    with ThreadPoolExecutor(len(machines)) as pool:
-        jobs = {name: pool.submit(_python, machine, f"TIMES = {times}{ON_A_HOST}") for name, machine in machines.items()}
+    with ThreadPoolExecutor(len(machines) + 1) as pool:
+        jobs = {
+            name: pool.submit(_python, machine, f"TIMES = {times}{ON_A_HOST}") for name, machine in machines.items()
+        }
         monitor = next(machine for machine in machines.values() if "ceph-mon" in machine.roles)
         cluster = pool.submit(_python, monitor, ON_THE_CLUSTER)
         found = {f"{name} {thing}": told for name, job in jobs.items() for thing, told in job.result().items()}

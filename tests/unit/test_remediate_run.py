@@ -57,6 +57,7 @@ class Watch:
 fixtures.observe.run.observe = remediate.plugin.observe = observe
 remediate.plugin.Site = Pretended
 remediate.plugin.Watch = Watch
+remediate.plugin.SETTLING = (0, 0)
 remediate.plugin.open_openstack = lambda cloud: None
 remediate.plugin.open_ceph = lambda cloud, hosts: contextlib.nullcontext()
 lock.held = lambda *args: contextlib.nullcontext()
