@@ -78,12 +78,13 @@ def _take(planned: Planned, site: Acts, watch: Watches, journal: Journal, tell: 
         raise StepFailed(f"has changed since the plan was made: {_differing(now.before, planned.before)}")
     if not now.changes:
         return []
-    rows = watch.before(step.role) if isinstance(step, Restart | Unit) else {}
+    role = step.role if isinstance(step, Restart | Unit) else None
+    rows = watch.before(role) if role else {}
     number = journal.intend(step, now.before, now.after)
     tell(f"{number}. {step}")
     journal.done(number, site.do(number, step))
-    if isinstance(step, Restart | Unit):
-        watch.until_up(step.host, step.role, rows)
+    if role:
+        watch.until_up(host_of(step), role, rows)
     return [number]
 
 

@@ -27,6 +27,8 @@ class NeedsOperator(Exception):
 
 class _Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+    disruption: Disruption | None = None
+    """Where it disturbs more than its repair does otherwise."""
 
 
 class _HostStep(_Step):
@@ -44,6 +46,8 @@ class Option(_HostStep):
     section: str
     key: str
     value: str | None
+    reader: Literal["oslo", "ceph"] = "oslo"
+    """Whose rules the file goes by."""
 
     def __str__(self) -> str:
         shown = "unset" if self.value is None else f"= {self.value}"
@@ -107,11 +111,69 @@ class Secret(_HostStep):
         return f"{self.host}: libvirt secret {self.uuid} with the key of {self.key_of}"
 
 
+class TidyConf(_HostStep):
+    """A ceph.conf as every parser takes it: no tabs in front, each section once; it says the same as before."""
+
+    kind: Literal["tidy-conf"] = "tidy-conf"
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: put {self.path} in order"
+
+
+class SudoRule(_HostStep):
+    """A rule of sudo that is made a remark; the file is sound to visudo afterwards, or is not touched."""
+
+    kind: Literal["sudo-rule"] = "sudo-rule"
+    path: str
+    line: int
+    who: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.path} line {self.line}: no rule for {self.who} any more"
+
+
+class HostName(_HostStep):
+    """The address of a name in /etc/hosts, where it stands there already."""
+
+    kind: Literal["host-name"] = "host-name"
+    path: str = "/etc/hosts"
+    name: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.name} is {self.address} in {self.path}"
+
+
+class Label(_HostStep):
+    """The SELinux type of what is at a path, as `restorecon` sets it."""
+
+    kind: Literal["label"] = "label"
+    path: str
+    type: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.path} is of type {self.type}"
+
+
+class Packages(_HostStep):
+    """Packages of the distribution that must be there whole. Nothing is removed or upgraded, no service started."""
+
+    kind: Literal["packages"] = "packages"
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host}: install {', '.join(self.names)}"
+
+
 class Unit(_HostStep):
-    """A systemd unit that must run, and with `enable` also after the next boot."""
+    """A systemd unit that must run, and with `enable` also after the next boot.
+
+    With a role, it is waited for that service to be up in the API's eyes.
+    """
 
     kind: Literal["unit"] = "unit"
-    role: Role
+    role: Role | None = None
     unit: str
     enable: bool = True
 
@@ -200,7 +262,9 @@ class VolumeType(_Step):
         return f"openstack volume type {self.name}: " + ", ".join(f"{key}={value}" for key, value in self.specs.items())
 
 
-HostStep = Option | File | Attributes | Folder | Secret | Unit | Restart
+HostStep = (
+    Option | File | Attributes | Folder | Secret | TidyConf | SudoRule | HostName | Label | Packages | Unit | Restart
+)
 CephStep = PoolOption | PoolApplication | Caps | ClusterOption | OsdFlag
 ApiStep = VolumeType
 Step = HostStep | CephStep | ApiStep
@@ -213,6 +277,11 @@ def caps_line(caps: dict[str, str]) -> str:
 
 
 def service_order(step: Step) -> int:
-    """Rank within a place: folders, then what lies in them, then options, then what must be running."""
-    kinds = ("folder", "file", "attributes", "secret", "option", "unit", "restart")
-    return kinds.index(step.kind) if step.kind in kinds else -1
+    """Rank within a place: packages, folders, then what lies in them, then options, then what must be running."""
+    return _KINDS.index(step.kind) if step.kind in _KINDS else -1
+
+
+_KINDS: Final = (
+    *("packages", "folder", "file", "attributes", "label", "secret"),
+    *("tidy-conf", "sudo-rule", "host-name", "option", "unit", "restart"),
+)

@@ -141,9 +141,10 @@ def _wishes(
             left.append(Left(failure=failure, reason=refused.reason, lines=refused.lines))
             continue
         for step in steps:
-            wish = wishes.setdefault(step.model_dump_json(), _Wish(step, repair.disruption))
+            disruption = step.disruption or repair.disruption
+            wish = wishes.setdefault(step.model_dump_json(), _Wish(step, disruption))
             wish.failures.append(failure)
-            wish.disruption = min(wish.disruption, repair.disruption, key=DISRUPTIONS.index)
+            wish.disruption = min(wish.disruption, disruption, key=DISRUPTIONS.index)
     return list(wishes.values()), left
 
 

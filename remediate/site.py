@@ -16,9 +16,11 @@ from fixtures.observe import collector
 from fixtures.observe.parcel import FIND_PYTHON, program
 from fixtures.reach import Reach
 from remediate import api_steps, ceph_steps, hand
-from remediate.model import ApiStep, CephStep, File, HostStep, Secret, State, Step
+from remediate.model import ApiStep, CephStep, File, HostStep, Packages, Secret, State, Step
 
 TIMEOUT = 180.0
+INSTALL_TIMEOUT = 900.0
+"""Seconds; packages come over the network."""
 _AT_ONCE = 16
 
 
@@ -174,7 +176,8 @@ class Site:
         }
         sent = program(f"{hand.__name__}.main", request, collector, hand)
         try:
-            result = self._hosts[host].run("sh -c %s", FIND_PYTHON, stdin=sent, timeout=TIMEOUT)
+            timeout = INSTALL_TIMEOUT if any(isinstance(step, Packages) for step in steps) else TIMEOUT
+            result = self._hosts[host].run("sh -c %s", FIND_PYTHON, stdin=sent, timeout=timeout)
         except NotMeasured as blind:
             raise StepFailed(str(blind)) from None
         found = re.search(rf"<<<{nonce} (.*)>>>", result.stdout)

@@ -53,6 +53,10 @@ class Content(NamedTuple):
         """As text that any bytes survive."""
         return self.data.decode("utf-8", "surrogateescape")
 
+    def with_text(self, text: str) -> "Content":
+        """The same with another text."""
+        return self._replace(data=text.encode("utf-8", "surrogateescape"))
+
 
 def state_of(content: Optional[Content]) -> State:
     """Return what identifies what is at a path."""

@@ -1,4 +1,4 @@
-"""Editing one option of an INI file as oslo.config and Ceph read it; every other byte stays.
+"""Editing one option of an INI file as oslo.config reads it; every other byte stays.
 
 Section "" stands for a file that has none, as libvirt's; there only one assignment is left.
 """

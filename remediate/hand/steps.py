@@ -1,15 +1,14 @@
 """The kinds of steps that are taken on a host: what is there, what would be, and how to bring it about."""
 
 import os
-import subprocess
 import tempfile
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional
 from xml.sax.saxutils import escape
 
-from remediate.hand import files, ini
+from remediate.hand import ceph_ini, edits, files, ini, packages
+from remediate.hand.commands import result, run
 from remediate.hand.files import Content, Json, Refused, State
 
-TIMEOUT = 90
 URI = "qemu:///system"
 SECRETS = "/etc/libvirt/secrets"
 DIRECTORY_MODE = 0o755
@@ -61,7 +60,7 @@ class OnPath:
             "before": files.state_of(old),
             "after": files.state_of(new),
             "diff": files.difference(self.path, old, new),
-            "managed": files.managed_by(old) if self.step["kind"] in ("option", "file") else "",
+            "managed": files.managed_by(old) if self.step["kind"] in _EDITS else "",
         }
 
     def do(self, number: int) -> None:
@@ -90,8 +89,8 @@ class OnPath:
 def _with_option(hand: Hand, step: Json, old: Optional[Content]) -> Content:
     if old is None or old.kind != "file":
         raise Refused("%s: no such file to set an option in" % step["path"])
-    text = ini.edited(old.text(), step["section"], step["key"], step["value"])
-    return old._replace(data=text.encode("utf-8", "surrogateescape"))
+    edited = ceph_ini.edited if step["reader"] == "ceph" else ini.edited
+    return old.with_text(edited(old.text(), step["section"], step["key"], step["value"]))
 
 
 def _with_text(hand: Hand, step: Json, old: Optional[Content]) -> Optional[Content]:
@@ -117,6 +116,15 @@ def _as_folder(hand: Hand, step: Json, old: Optional[Content]) -> Content:
     return _attributed(Content("dir", "root", "root", DIRECTORY_MODE), step, old)
 
 
+def _edited(edit: Callable[[str, Json], str]) -> "Callable[[Hand, Json, Optional[Content]], Content]":
+    def change(hand: Hand, step: Json, old: Optional[Content]) -> Content:
+        if old is None or old.kind != "file":
+            raise Refused("%s: no such file" % step["path"])
+        return old.with_text(edit(old.text(), step))
+
+    return change
+
+
 def _attributed(new: Content, step: Json, old: Optional[Content]) -> Content:
     """Owner, group and mode as the step says, else as they were."""
     base = old or new
@@ -132,7 +140,11 @@ _PATH_KINDS: Dict[str, Callable[[Hand, Json, Optional[Content]], Optional[Conten
     "file": _with_text,
     "attributes": _with_attributes,
     "folder": _as_folder,
+    "tidy-conf": _edited(lambda text, step: ceph_ini.tidied(text)),
+    "sudo-rule": _edited(edits.without_sudo_rule),
+    "host-name": _edited(edits.with_host_address),
 }
+_EDITS = ("option", "file", "tidy-conf", "sudo-rule", "host-name")
 
 
 class Secret:
@@ -220,7 +232,7 @@ class Unit:
         self.hand, self.step, self.unit = hand, step, step["unit"]
 
     def look(self) -> State:
-        told = _run(["systemctl", "show", "--property=ActiveState,UnitFileState", self.unit])
+        told = run(["systemctl", "show", "--property=ActiveState,UnitFileState", self.unit])
         shown = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
         return {"active": shown.get("ActiveState", "") == "active", "enabled": shown.get("UnitFileState") == "enabled"}
 
@@ -238,17 +250,53 @@ class Unit:
     def do(self, number: int) -> None:
         before = self.look()
         if self.step["enable"] and not before["enabled"]:
-            _run(["systemctl", "--quiet", "enable", self.unit])
+            run(["systemctl", "--quiet", "enable", self.unit])
         if not before["active"]:
-            _result(["systemctl", "reset-failed", self.unit])
-            _run(["systemctl", "start", self.unit])
+            result(["systemctl", "reset-failed", self.unit])
+            run(["systemctl", "start", self.unit])
 
     def undo(self, number: int, before: State) -> None:
         now = self.look()
         if now["enabled"] != before["enabled"]:
-            _run(["systemctl", "--quiet", "enable" if before["enabled"] else "disable", self.unit])
+            run(["systemctl", "--quiet", "enable" if before["enabled"] else "disable", self.unit])
         if now["active"] != before["active"]:
-            _run(["systemctl", "start" if before["active"] else "stop", self.unit])
+            run(["systemctl", "start" if before["active"] else "stop", self.unit])
+
+
+class Label:
+    """The type in a path's SELinux context; the rest of the context stays, as with `restorecon`."""
+
+    ATTRIBUTE = "security.selinux"
+
+    def __init__(self, hand: Hand, step: Json) -> None:
+        self.step, self.path = step, os.path.realpath(step["path"])
+
+    def look(self) -> State:
+        try:
+            return {"context": os.getxattr(self.path, self.ATTRIBUTE).rstrip(b"\0").decode("ascii")}
+        except OSError as error:
+            raise Refused("%s: its SELinux context: %s" % (self.path, error.strerror))
+
+    def preview(self) -> Json:
+        before = self.look()
+        after = {"context": self._wanted(before["context"])}
+        diff = ["%s: %s -> %s" % (self.path, before["context"], after["context"])] if before != after else []
+        return {"before": before, "after": after, "diff": diff, "managed": ""}
+
+    def do(self, number: int) -> None:
+        self._set(self._wanted(self.look()["context"]))
+
+    def undo(self, number: int, before: State) -> None:
+        self._set(before["context"])
+
+    def _wanted(self, context: str) -> str:
+        parts = context.split(":")
+        if len(parts) < 3:
+            raise Refused("%s: %r is no SELinux context" % (self.path, context))
+        return ":".join([*parts[:2], self.step["type"], *parts[3:]])
+
+    def _set(self, context: str) -> None:
+        os.setxattr(self.path, self.ATTRIBUTE, context.encode("ascii") + b"\0")
 
 
 class Restart:
@@ -264,7 +312,9 @@ class Restart:
         return {"before": {}, "after": {}, "diff": ["%s: restart" % self.unit], "managed": ""}
 
     def do(self, number: int) -> None:
-        _run(["systemctl", "restart", self.unit])
+        if "=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", self.unit]):
+            run(["systemctl", "daemon-reload"])
+        run(["systemctl", "restart", self.unit])
 
     def undo(self, number: int, before: State) -> None:
         self.do(number)
@@ -275,6 +325,11 @@ KINDS: Dict[str, Any] = {
     "file": OnPath,
     "attributes": OnPath,
     "folder": OnPath,
+    "tidy-conf": OnPath,
+    "sudo-rule": OnPath,
+    "host-name": OnPath,
+    "label": Label,
+    "packages": packages.Packages,
     "secret": Secret,
     "unit": Unit,
     "restart": Restart,
@@ -282,33 +337,9 @@ KINDS: Dict[str, Any] = {
 
 
 def _virsh(*words: str) -> str:
-    return _run(["virsh", "-q", "-c", URI, *list(words)])
+    return run(["virsh", "-q", "-c", URI, *list(words)])
 
 
 def _virsh_or_none(*words: str) -> Optional[str]:
-    rc, out, _ = _result(["virsh", "-q", "-c", URI, *list(words)])
+    rc, out, _ = result(["virsh", "-q", "-c", URI, *list(words)])
     return out if rc == 0 else None
-
-
-def _run(words: List[str]) -> str:
-    rc, out, err = _result(words)
-    if rc:
-        raise Refused("`%s` ended with %d: %s" % (" ".join(words), rc, (err or out).strip()[-500:]))
-    return out
-
-
-def _result(words: List[str]) -> Tuple[int, str, str]:
-    try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Refused("%s is not installed" % words[0])
-    except subprocess.TimeoutExpired:
-        raise Refused("`%s` did not end within %d s" % (" ".join(words), TIMEOUT))
-    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")

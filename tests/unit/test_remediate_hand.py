@@ -1,0 +1,175 @@
+"""What is done to a host beside whole files: packages, rules of sudo, names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from remediate.hand import edits, packages
+from remediate.hand.files import Json, Refused
+from remediate.hand.steps import Hand
+
+SUDOERS = """\
+# rules
+nova ALL = (root) NOPASSWD: /usr/bin/nova-rootwrap /etc/nova/rootwrap.conf *
+ceph ALL = (root) \\
+    NOPASSWD:ALL
+%ops ALL = NOPASSWD: ALL
+"""
+HOSTS = """\
+127.0.0.1 localhost
+# 10.0.0.9 storage
+10.0.0.9\tstorage storage.example.net # the first
+10.0.0.3 compute1 shared
+"""
+
+
+def sudo_step(line: int, who: str) -> Json:
+    return {"path": "/etc/sudoers.d/x", "line": line, "who": who}
+
+
+def test_a_rule_of_sudo_becomes_a_remark(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(edits, "run", lambda words: checked.append(Path(words[-1]).read_text()))
+    new = edits.without_sudo_rule(SUDOERS, sudo_step(3, "ceph"))
+    assert new == SUDOERS.replace("ceph ALL", "# ceph ALL").replace("    NOPASSWD:ALL", "#     NOPASSWD:ALL")
+    assert checked == [new]
+    assert edits.without_sudo_rule(SUDOERS, sudo_step(5, "%ops")).endswith("\n# %ops ALL = NOPASSWD: ALL\n")
+    with pytest.raises(Refused, match="no rule for ceph by now"):
+        edits.without_sudo_rule(SUDOERS, sudo_step(2, "ceph"))
+
+
+@pytest.mark.skipif(shutil.which("visudo") is None, reason="visudo is not installed")
+def test_a_file_that_visudo_refuses_is_not_made() -> None:
+    with pytest.raises(Refused, match="visudo"):
+        edits.without_sudo_rule(SUDOERS + "broken (\n", sudo_step(3, "ceph"))
+
+
+def test_a_name_gets_its_address_where_it_stands() -> None:
+    step = {"path": "/etc/hosts", "name": "storage", "address": "10.0.0.4"}
+    assert edits.with_host_address(HOSTS, step) == HOSTS.replace("10.0.0.9\t", "10.0.0.4\t")
+    with pytest.raises(Refused, match="is also of shared"):
+        edits.with_host_address(HOSTS, {**step, "name": "compute1"})
+    with pytest.raises(Refused, match="comes from elsewhere"):
+        edits.with_host_address(HOSTS, {**step, "name": "compute2"})
+
+
+# Packages, with programs that stand in for the distribution's
+
+DPKG_QUERY = """\
+for name in $(cat "$ROOT/status"); do printf 'ii \\t%s\\n' "$name"; done; printf 'rc \\told\\n'
+"""
+DPKG = """\
+echo "$*" >> "$ROOT/log"
+case $1 in
+--verify) [ -e "$ROOT/rbd" ] || [ "$2" != ceph-common ] ||
+    printf 'missing     %s\\nmissing  d  /usr/share/doc/x\\n' "$ROOT/rbd" ;;
+--purge) shift; for name; do sed -i "/^$name\\$/d" "$ROOT/status"; done ;;
+esac
+"""
+APT_GET = """\
+case $1 in
+-s) cat "$ROOT/simulated" ;;
+*) echo "$*" >> "$ROOT/log"; "$POLICY"; echo "policy $?" >> "$ROOT/log"
+   touch "$ROOT/rbd"; printf 'librbd1\\npython3-rbd\\n' >> "$ROOT/status" ;;
+esac
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    programs = {"dpkg-query": DPKG_QUERY, "dpkg": DPKG, "apt-get": APT_GET}
+    (tmp_path / "bin").mkdir()
+    for name, text in programs.items():
+        path = tmp_path / "bin" / name
+        path.write_text("#!/bin/sh\n" + text)
+        path.chmod(0o755)
+    (tmp_path / "status").write_text("ceph-common\nbash\n")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("ROOT", str(tmp_path))
+    monkeypatch.setenv("POLICY", str(tmp_path / "policy-rc.d"))
+    monkeypatch.setattr(packages, "POLICY", str(tmp_path / "policy-rc.d"))
+    return tmp_path
+
+
+def step_of(root: Path) -> packages.Packages:
+    return packages.Packages(Hand(str(root / "kept"), "run", {}), {"names": ["ceph-common", "python3-rbd"]})
+
+
+SIMULATED = """\
+Inst ceph-common [16.2] (16.2 Debian:12 [amd64])
+Inst librbd1 (16.2 Debian:12 [amd64])
+Inst python3-rbd (16.2 Debian:12 [amd64])
+Conf python3-rbd (16.2 Debian:12 [amd64])
+"""
+
+
+def test_packages_are_brought_and_taken_back_with_what_came_along(root: Path) -> None:
+    (root / "simulated").write_text(SIMULATED)
+    step = step_of(root)
+    before = step.look()
+    assert before["ceph-common"] == {"installed": True, "lacking": [f"{root}/rbd"]}
+    shown = step.preview()
+    assert shown["diff"] == [
+        f"package ceph-common: installed anew, with {root}/rbd",
+        "package python3-rbd: not installed -> installed",
+    ]
+
+    step.do(1)
+
+    assert step.look() == shown["after"]
+    log = (root / "log").read_text()
+    assert "--no-remove" in log
+    assert "--reinstall install ceph-common python3-rbd" in log
+    assert "policy 101" in log, "packages start nothing"
+    assert not (root / "policy-rc.d").exists()
+    log = (root / "log").read_text()
+    step.do(2)
+    assert "install" not in (root / "log").read_text().removeprefix(log), "what is there is not installed again"
+
+    step.undo(1, before)
+
+    assert step.look() == before
+    assert (root / "status").read_text() == "ceph-common\nbash\n", "what came along is gone too"
+    step.undo(1, before)
+
+
+def test_a_killed_installation_is_taken_back(root: Path) -> None:
+    (root / "simulated").write_text(SIMULATED)
+    step = step_of(root)
+    before = step.look()
+    step.do(1)
+    (root / "kept/1.new").unlink()
+    step.undo(1, before)
+    assert step.look() == before
+
+
+@pytest.mark.parametrize(
+    ("simulated", "said"),
+    [
+        ("Inst ceph-common [16.2] (16.2 x)\n", "do not have python3-rbd: apt-get update"),
+        (
+            SIMULATED.replace("Inst librbd1 (16.2", "Inst librbd1 [16.1] (16.2"),
+            "upgrade .*: librbd1 16.1 -> 16.2",
+        ),
+    ],
+)
+def test_nothing_is_upgraded_on_the_way(root: Path, simulated: str, said: str) -> None:
+    (root / "simulated").write_text(simulated)
+    with pytest.raises(Refused, match=said):
+        step_of(root).preview()
+
+
+def test_the_hosts_own_policy_of_starting_services_stands(root: Path) -> None:
+    policy = root / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 104\n")
+    with packages.services_left_alone():
+        assert "104" in policy.read_text()
+    assert "104" in policy.read_text()
+    policy.write_text(f"#!/bin/sh\n{packages.OURS}\n[ -d /proc/999999999 ] && exit 101\nexit 0\n")
+    with packages.services_left_alone():
+        assert f"/proc/{os.getpid()} " in policy.read_text(), "what a killed run left is replaced"
+    assert not policy.exists()
