@@ -14,7 +14,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.run import Facts
 from remediate.model import Disruption, Step
 
-AREAS: Final = ("ceph", "hosts", "glance", "cinder", "backup", "nova")
+AREAS: Final = ("ceph", "hosts", "glance", "cinder", "backup", "nova", "migration", "journeys")
 """Modules of this package that declare repairs, named as the folders of suites/."""
 
 Steps = Callable[..., Iterable[Step]]

@@ -72,12 +72,19 @@ class Watch:
         return True if answer.status_code == 200 else Pending(f"HTTP {answer.status_code}")
 
     def _reported(self, host: str, role: Role, before: Rows) -> bool | Pending:
+        """Whether what was up on the host has reported anew.
+
+        A row that was down before is nothing to wait for; where a new one appears, as of another back end, those
+        that fall silent are left to it.
+        """
         rows = self._rows(role)
         ours = {key: told for key, told in rows.items() if self._is_on(key[1], host)} or rows
-        late = [
-            f"{key[1]}: {state}" for key, (state, at) in ours.items() if state != "up" or before.get(key) == (state, at)
-        ]
-        return Pending(", ".join(late) or "not listed") if late or not ours else True
+        fresh = {key for key, (state, at) in ours.items() if state == "up" and before.get(key) != (state, at)}
+        awaited = {key for key in ours if before.get(key, ("", ""))[0] == "up"}
+        if fresh and (awaited <= fresh or fresh - before.keys()):
+            return True
+        late = awaited - fresh or ours.keys()
+        return Pending(", ".join(sorted(f"{key[1]}: {ours[key][0]}" for key in late)) or "not listed")
 
     def _is_on(self, row: str, host: str) -> bool:
         name = self._facts.host(host).hostname

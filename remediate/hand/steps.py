@@ -1,6 +1,7 @@
 """The kinds of steps that are taken on a host: what is there, what would be, and how to bring it about."""
 
 import os
+import re
 import tempfile
 from typing import Any, Callable, Dict, Optional
 from xml.sax.saxutils import escape
@@ -156,39 +157,51 @@ class Secret:
     def look(self) -> State:
         definition = _virsh_or_none("secret-dumpxml", self.uuid)
         if definition is None:
-            return {"defined": False, "value": ""}
+            return {"defined": False, "value": "", "private": False, "ephemeral": False}
         value = self._value()
-        return {"defined": True, "value": files.digest_of(value) if value else ""}
+        return {
+            "defined": True,
+            "value": files.digest_of(value) if value else "",
+            "private": _flag(definition, "private"),
+            "ephemeral": _flag(definition, "ephemeral"),
+        }
 
     def preview(self) -> Json:
         before = self.look()
         value = files.digest_of(self.hand.key(self.step["key_of"]))
-        after = dict(before, defined=True, value=value)
+        after = {"defined": True, "value": value, "private": self.step["private"], "ephemeral": False}
+        if before["private"] and not after["private"]:
+            raise Refused("libvirt does not make secret %s readable again" % self.uuid)
         name = "libvirt secret %s" % self.uuid
         diff = [] if before["defined"] else ["%s: defined, for client %s" % (name, self.step["key_of"])]
-        if before.get("value", "") != value:
-            diff.append("%s: value %s -> %s" % (name, before.get("value") or "none", value))
+        if before["value"] != value:
+            diff.append("%s: value %s -> %s" % (name, before["value"] or "none", value))
+        if before["defined"]:
+            flags = [flag for flag in ("private", "ephemeral") if before[flag] != after[flag]]
+            diff += ["%s: %s %s -> %s" % (name, flag, before[flag], after[flag]) for flag in flags]
         return {"before": before, "after": after, "diff": diff, "managed": ""}
 
     def do(self, number: int) -> None:
         definition, value = _virsh_or_none("secret-dumpxml", self.uuid), self._value()
-        if definition is None:
-            self._define(self._xml())
-        else:
+        if definition is not None:
             files.keep(self.hand.kept(number, ".xml"), definition.encode())
         if value is not None:
             files.keep(self.hand.kept(number), value.encode())
+        if definition is None or _flag(definition, "private") != self.step["private"] or _flag(definition, "ephemeral"):
+            self._define(self._xml())
         if value != self.hand.key(self.step["key_of"]):
             self._set(self.hand.key(self.step["key_of"]))
 
     def undo(self, number: int, before: State) -> None:
-        if before["defined"] and before["value"]:
-            self._set(files.kept(self.hand.kept(number)).decode())
-            return
-        if _virsh_or_none("secret-dumpxml", self.uuid) is not None:
+        """Undefine what libvirt does not take back: a value that was none, and its flags."""
+        now = self.look()
+        same = all(now[name] == before[name] for name in ("defined", "private", "ephemeral"))
+        if now["defined"] and not (same and before["value"]):
             _virsh("secret-undefine", self.uuid)
-        if before["defined"]:
+        if before["defined"] and not (same and before["value"]):
             self._define(files.kept(self.hand.kept(number, ".xml")).decode())
+        if before["value"]:
+            self._set(files.kept(self.hand.kept(number)).decode())
 
     def _value(self) -> Optional[str]:
         path = "%s/%s.base64" % (SECRETS, self.uuid)
@@ -215,6 +228,11 @@ class Secret:
     def _set(self, key: str) -> None:
         with _private(key) as file:
             _virsh("secret-set-value", "--secret", self.uuid, "--file", file.name)
+
+
+def _flag(definition: str, name: str) -> bool:
+    """Whether a secret's definition says yes to an attribute."""
+    return re.search(r"<secret\b[^>]*\b%s=['\"]yes" % name, definition) is not None
 
 
 def _private(text: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import pytest
@@ -13,7 +12,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
-from fixtures.integration import RBD_DRIVER, backend_option, backend_section, config_of, pools_in_use
+from fixtures.integration import backend_option, backend_section, config_of, sharing_volumes_pool
 from fixtures.oslo import OsloConfig
 from fixtures.sizes import GIB, is_power_of_two
 from fixtures.targets import service_of
@@ -122,7 +121,7 @@ def test_the_pool_is_exclusive_where_it_is_said_to_be(volume_host: HostFacts, cl
     config = config_of(volume_host, "cinder-volume")
     default = releases.POOL_EXCLUSIVE_BY_DEFAULT.reached(cloud, facts, volume_host.name)
     exclusive = config.boolean(*_place(config, cloud, "rbd_exclusive_cinder_pool"), default)
-    sharing = list(_sharing(volume_host, config, cloud, facts))
+    sharing = sharing_volumes_pool(config, cloud, facts, volume_host.name)
     assert exclusive == (not sharing), finding(
         _where(volume_host, config, cloud, "rbd_exclusive_cinder_pool"),
         found=f"rbd_exclusive_cinder_pool = {exclusive}, and the pool is {_shared_with(sharing)}",
@@ -131,19 +130,8 @@ def test_the_pool_is_exclusive_where_it_is_said_to_be(volume_host: HostFacts, cl
     )
 
 
-def _shared_with(others: list[str]) -> str:
+def _shared_with(others: tuple[str, ...]) -> str:
     return f"shared with {', '.join(others)}" if others else "Cinder's alone"
-
-
-def _sharing(host: HostFacts, config: OsloConfig, cloud: Cloud, facts: Facts) -> Iterator[str]:
-    """Who else puts images into the back end's pool: other services, and Cinder's other back ends."""
-    used = pools_in_use(cloud, facts)
-    own = backend_option(config, cloud, "rbd_pool", "rbd")
-    yield from (service for service, pool in used.items() if pool == own and service != "cinder")
-    for name in config.items("DEFAULT", "enabled_backends"):
-        same = config.get(name, "volume_driver") == RBD_DRIVER and config.get(name, "rbd_pool", "rbd") == own
-        if same and name != cloud.cinder.backend:
-            yield f"back end {name} of {host.name}"
 
 
 @pytest.mark.check("cinder.config.upload_flags", severity="minor", source="LP1991516 CIV")

@@ -11,11 +11,16 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import Digest, NotMeasured, Unreadable, need
 from fixtures.facts.host import Secret
 from fixtures.facts.run import Facts
-from fixtures.integration import by_hypervisor, config_of, find_secret, secret_user, secret_uuid
+from fixtures.integration import (
+    DOCUMENTATION_EXAMPLE,
+    by_hypervisor,
+    config_of,
+    find_secret,
+    secret_user,
+    secret_uuid,
+)
 from fixtures.parity import odd_ones
 from fixtures.targets import SecretUse, auth_of, libvirt_of
-
-DOCUMENTATION_EXAMPLE = "457eb676-33da-42ec-9a8c-9293d545c337"
 
 
 def _uuid(use: SecretUse, facts: Facts, cloud: Cloud) -> str:

@@ -15,6 +15,7 @@ from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import Keyring, Libvirt, Service
+from fixtures.facts.openstack import OpenStackFacts, Server
 from fixtures.facts.run import Facts
 from fixtures.facts.store import load_facts
 from remediate.model import (
@@ -271,10 +272,13 @@ def test_a_secret_that_is_missing_is_defined_with_the_key_of_its_user() -> None:
 
 def test_disks_are_not_moved_under_guests() -> None:
     facts = with_option("compute1", "nova-compute", "images_type", "qcow2")
-    host = facts.host("compute1")
-    with_guest = cast(Libvirt, host.libvirt).model_copy(update={"disks": ("a disk",)})
-    with pytest.raises(NeedsOperator, match="has guests"):
-        asked("nova.config.images_type", "compute1", with_host("compute1", facts, libvirt=with_guest))
+    api = cast(OpenStackFacts, facts.apis)
+    server = Server(id="8e4f", status="ACTIVE", host="compute1", from_image=True)
+    with_guest = facts.model_copy(update={"apis": api.model_copy(update={"servers": (server,)})})
+    with pytest.raises(NeedsOperator, match="has guests") as refused:
+        asked("nova.config.images_type", "compute1", with_guest)
+    assert refused.value.lines[0] == "openstack server migrate --wait 8e4f"
+    assert asked("nova.config.images_type", "compute2", with_option("compute2", "nova-compute", "images_type", "qcow2"))
 
 
 # The plan

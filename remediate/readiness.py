@@ -1,0 +1,55 @@
+"""Whether a service that opens RBD images would come back from a restart, as far as Ceph is concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fixtures.cloud import Cloud, Role
+from fixtures.facts.base import Unreadable
+from fixtures.facts.host import Keyring
+from fixtures.facts.run import Facts
+from fixtures.roles import role_on
+from remediate.model import NeedsOperator
+
+
+def refuse_unready(cloud: Cloud, facts: Facts, host: str, role: Role, *lines: str) -> None:
+    """Leave a service as it is until what it needs of Ceph is there: pool, user, ceph.conf, keyring.
+
+    Raises:
+        NeedsOperator: something is missing; it is repaired first, and the next round goes on.
+    """
+    missing = list(_missing(cloud, facts, host, role))
+    if missing:
+        reason = f"{host}: {role} would not come back from a restart yet: {', '.join(missing)}"
+        raise NeedsOperator(reason, *lines)
+
+
+def _missing(cloud: Cloud, facts: Facts, host: str, role: Role) -> Iterator[str]:
+    pools = cloud.ceph.pools
+    by_role = {"glance-api": pools.images, "cinder-volume": pools.volumes, "nova-compute": pools.vms}
+    pool = by_role.get(role, pools.backups)
+    if pool and facts.ceph.pool(pool) is None:
+        yield f"there is no pool {pool}"
+    place = facts.host(host).of(role)
+    if not isinstance(place.ceph_conf, Unreadable) and not place.ceph_conf.stat.exists:
+        yield f"there is no {cloud.ceph.conf}"
+    for user in cloud.users_of(role):
+        yield from _missing_of(user, cloud, facts, place.keyrings.get(cloud.ceph.keyring(user)), host, role)
+
+
+def _missing_of(
+    user: str, cloud: Cloud, facts: Facts, keyring: Keyring | Unreadable | None, host: str, role: Role
+) -> Iterator[str]:
+    entity = f"client.{user}"
+    auth = () if isinstance(facts.ceph.auth, Unreadable) else facts.ceph.auth
+    known = {one.entity: one.key for one in auth}
+    if known and entity not in known:
+        yield f"there is no {entity}"
+    elif isinstance(keyring, Keyring):
+        account = role_on(cloud, host, role).account
+        if not keyring.stat.exists:
+            yield f"no keyring of {entity}"
+        elif keyring.readable_by.get(account) is False:
+            yield f"{account} may not read the keyring of {entity}"
+        elif known and keyring.keys.get(entity) != known[entity]:
+            yield f"the keyring of {entity} has another key than Ceph"
