@@ -1,0 +1,293 @@
+"""What repairs of OpenStack's services ask for: on a recorded lab with options made wrong, and on one not joined."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from fixtures.facts.host import ConfigEntry, Libvirt, Service, Unit
+from fixtures.facts.openstack import OpenStackFacts
+from fixtures.facts.run import Facts
+from remediate.model import NeedsOperator, Option, Restart, Secret, Step, VolumeType
+from remediate.registry import Manual, known
+from remediate.secrets import wanted_uuid
+from tests.unit.test_remediate_plan import CONTROLLER, asked, the_cloud, the_facts, with_ceph, with_host
+
+HYPERVISORS = ("compute1", "compute2")
+RBD_OPTIONS = (
+    "images_",
+    "rbd_",
+    "disk_cachemodes",
+    "hw_disk_discard",
+    "backup_",
+    "default_backend",
+    "enabled_backends",
+)
+
+
+@pytest.fixture(autouse=True)
+def _lab_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSC_LAB_STATE", "/nonexistent")
+
+
+def service(facts: Facts, host: str, role: str) -> Service:
+    return cast(Service, facts.host(host).services[role])
+
+
+def with_service(facts: Facts, host: str, role: str, **changes: Any) -> Facts:
+    changed = service(facts, host, role).model_copy(update=changes)
+    return with_host(host, facts, services={**facts.host(host).services, role: changed})
+
+
+def entries_of(facts: Facts, host: str, role: str) -> list[ConfigEntry]:
+    return list(cast(Any, service(facts, host, role).entries))
+
+
+def with_entry(facts: Facts, host: str, role: str, section: str, key: str, value: str, file: str = "") -> Facts:
+    """An option that is set last, in its service's last file or another."""
+    there = [it for it in entries_of(facts, host, role) if (it.section, it.key, file) != (section, key, "")]
+    path = file or service(facts, host, role).config_files[-1]
+    entry = ConfigEntry(file=path, line=1, section=section, key=key, value=value)
+    return with_service(facts, host, role, entries=(*there, entry))
+
+
+def with_apis(facts: Facts, **changes: Any) -> Facts:
+    return facts.model_copy(update={"apis": cast(OpenStackFacts, facts.apis).model_copy(update=changes)})
+
+
+def with_secrets(facts: Facts, secrets: Any) -> Facts:
+    for name in HYPERVISORS:
+        libvirt = cast(Libvirt, facts.host(name).libvirt)
+        facts = with_host(name, facts, libvirt=libvirt.model_copy(update={"secrets": secrets}))
+    return facts
+
+
+def unjoined() -> Facts:
+    """OpenStack runs and nothing of its services names RBD; pools, users and keyrings are there."""
+    facts = the_facts()
+    for host, roles in (
+        (CONTROLLER, ("glance-api", "cinder-api", "cinder-volume", "cinder-backup")),
+        *((name, ("nova-compute",)) for name in HYPERVISORS),
+    ):
+        for role in roles:
+            kept = [
+                it
+                for it in entries_of(facts, host, role)
+                if it.section != "rbd" and not it.key.startswith(RBD_OPTIONS) and it.key != "default_volume_type"
+            ]
+            facts = with_service(facts, host, role, entries=tuple(kept))
+    return with_apis(with_secrets(facts, ()), volume_types=(), servers=(), volumes=())
+
+
+def options(steps: list[Step]) -> dict[tuple[str, str], str | None]:
+    return {(step.section, step.key): step.value for step in steps if isinstance(step, Option)}
+
+
+@pytest.mark.parametrize(
+    ("check", "host", "role", "section", "key", "value", "wanted"),
+    [
+        ("glance.config.chunk_size", CONTROLLER, "glance-api", "rbd", "rbd_store_chunk_size", "12", "8"),
+        ("glance.config.rados_timeout", CONTROLLER, "glance-api", "rbd", "rados_connect_timeout", "-30", None),
+        ("glance.config.option_placement", CONTROLLER, "glance-api", "DEFAULT", "rbd_store_pool", "x", None),
+        ("glance.config.legacy_api", CONTROLLER, "glance-api", "DEFAULT", "enable_v1_api", "True", None),
+        ("glance.config.keystone", CONTROLLER, "glance-api", "keystone_authtoken", "admin_user", "x", None),
+        ("glance.config.paste_flavor", CONTROLLER, "glance-api", "paste_deploy", "flavor", "caching", "keystone"),
+        ("cinder.config.enabled_backends", CONTROLLER, "cinder-volume", "DEFAULT", "enabled_backends", "lvm", "rbd"),
+        ("cinder.config.enabled_backends", CONTROLLER, "cinder-volume", "DEFAULT", "rbd_pool", "volumes", None),
+        ("cinder.config.chunk_timeout", CONTROLLER, "cinder-volume", "rbd", "rados_connect_timeout", "0", None),
+        ("cinder.config.clone_policy", CONTROLLER, "cinder-volume", "rbd", "rbd_max_clone_depth", "0", None),
+        ("cinder.config.ceph_conf_cluster", CONTROLLER, "cinder-volume", "rbd", "rbd_cluster_name", "site2", "ceph"),
+        ("cinder.config.glance_api_version", CONTROLLER, "cinder-volume", "DEFAULT", "glance_api_version", "2", None),
+        ("cinder.config.no_rbd_keyring_conf", CONTROLLER, "cinder-volume", "rbd", "rbd_keyring_conf", "/x", None),
+        (
+            *("cinder.config.exclusive_pool", CONTROLLER, "cinder-volume"),
+            *("rbd", "rbd_exclusive_cinder_pool", "false", "True"),
+        ),
+        ("cinder.config.deferred_deletion", CONTROLLER, "cinder-volume", "rbd", "deferred_deletion_delay", "9", None),
+        ("backup.config.tuning", CONTROLLER, "cinder-backup", "DEFAULT", "backup_ceph_max_snapshots", "-1", None),
+        ("nova.config.section", "compute1", "nova-compute", "DEFAULT", "disk_cachemodes", "writeback", None),
+        ("nova.config.discard", "compute1", "nova-compute", "libvirt", "hw_disk_discard", "ignore", "unmap"),
+        ("nova.config.rbd_timeouts", "compute1", "nova-compute", "libvirt", "rbd_connect_timeout", "-1", None),
+        ("nova.config.rbd_download", "compute1", "nova-compute", "glance", "enable_rbd_download", "True", None),
+        (
+            *("nova.config.service_user", "compute1", "nova-compute"),
+            *("service_user", "send_service_user_token", "False", "True"),
+        ),
+        ("lm.config.transport", "compute1", "nova-compute", "libvirt", "live_migration_scheme", "tcp", "tls"),
+        ("lm.config.transport", "compute1", "nova-compute", "libvirt", "live_migration_uri", "qemu://%s", None),
+        ("lm.config.flags", "compute1", "nova-compute", "libvirt", "live_migration_flag", "X", None),
+        ("lm.config.tunnelled", "compute1", "nova-compute", "libvirt", "live_migration_tunnelled", "True", None),
+    ],
+)
+def test_a_wrong_option_is_set_or_taken_out(
+    check: str, host: str, role: str, section: str, key: str, value: str, wanted: str | None
+) -> None:
+    facts = with_entry(the_facts(), host, role, section, key, value)
+    assert options(asked(check, host, facts)) == {(section, key): wanted}
+
+
+# From nothing
+
+
+def test_glance_gets_a_whole_store_at_once_and_keeps_its_files() -> None:
+    """Without default_backend or a store's user it would not start again."""
+    images = cast(Any, the_facts().openstack.images)
+    facts = with_apis(unjoined(), images=tuple(it.model_copy(update={"direct_url": "file:///x"}) for it in images))
+    found = options(asked("glance.config.stores", CONTROLLER, facts))
+    assert found == {
+        ("DEFAULT", "enabled_backends"): "file:file,rbd:rbd",
+        ("glance_store", "default_backend"): "rbd",
+        ("file", "filesystem_store_datadir"): "/var/lib/glance/images/",
+        ("rbd", "rbd_store_pool"): "images",
+        ("rbd", "rbd_store_user"): "glance",
+        ("rbd", "rbd_store_ceph_conf"): "/etc/ceph/ceph.conf",
+    }
+    assert options(asked("glance.config.default_store", CONTROLLER, facts)) == found
+
+
+def test_cinder_gets_a_whole_back_end_and_a_type_that_leads_to_it() -> None:
+    facts = unjoined()
+    uuid = wanted_uuid(the_cloud(), facts, "volumes")
+    assert options(asked("cinder.config.enabled_backends", CONTROLLER, facts)) == {
+        ("DEFAULT", "enabled_backends"): "rbd",
+        ("rbd", "volume_driver"): "cinder.volume.drivers.rbd.RBDDriver",
+        ("rbd", "volume_backend_name"): "rbd",
+        ("rbd", "rbd_pool"): "volumes",
+        ("rbd", "rbd_user"): "cinder",
+        ("rbd", "rbd_ceph_conf"): "/etc/ceph/ceph.conf",
+        ("rbd", "rbd_secret_uuid"): uuid,
+    }
+    steps = asked("cinder.config.volume_backend_name", CONTROLLER, facts)
+    assert VolumeType(name="ceph", specs={"volume_backend_name": "rbd"}) in steps
+    assert options(steps)["DEFAULT", "default_volume_type"] == "ceph"
+
+
+def test_all_get_one_secret_that_comes_out_the_same_each_time() -> None:
+    facts = unjoined()
+    uuid = wanted_uuid(the_cloud(), facts, "volumes")
+    assert uuid == wanted_uuid(the_cloud(), facts, "vms"), "one user, one secret"
+    steps = asked("cinder.config.rbd_secret_uuid", CONTROLLER, facts)
+    assert {(it.host, it.uuid) for it in steps if isinstance(it, Secret)} == {(name, uuid) for name in HYPERVISORS}
+    steps = asked("nova.config.rbd_user_secret", "compute1", facts)
+    assert options(steps) == {("libvirt", "rbd_user"): "cinder", ("libvirt", "rbd_secret_uuid"): uuid}
+    assert [(it.uuid, it.private) for it in steps if isinstance(it, Secret)] == [(uuid, True)]
+
+
+def test_nova_and_backups_get_what_they_need_from_nothing() -> None:
+    facts = unjoined()
+    assert options(asked("nova.config.images_type", "compute1", facts)) == {
+        ("libvirt", "images_type"): "rbd",
+        ("libvirt", "images_rbd_pool"): "vms",
+        ("libvirt", "images_rbd_ceph_conf"): "/etc/ceph/ceph.conf",
+    }
+    assert options(asked("backup.config.driver", CONTROLLER, facts)) == {
+        ("DEFAULT", "backup_driver"): "cinder.backup.drivers.ceph.CephBackupDriver",
+        ("DEFAULT", "backup_ceph_conf"): "/etc/ceph/ceph.conf",
+        ("DEFAULT", "backup_ceph_user"): "cinder-backup",
+        ("DEFAULT", "backup_ceph_pool"): "backups",
+    }
+
+
+@pytest.mark.parametrize("lost", ["pool", "user", "keyring"])
+def test_no_service_is_restarted_before_what_it_needs_of_ceph_is_there(lost: str) -> None:
+    ceph = the_facts().ceph
+    facts = unjoined()
+    if lost == "pool":
+        pools = tuple(it for it in ceph.pools if it.name != "volumes")
+        facts = facts.model_copy(update={"ceph_cluster": with_ceph(pools=pools).ceph_cluster})
+    elif lost == "user":
+        auth = tuple(it for it in cast(Any, ceph.auth) if it.entity != "client.cinder")
+        facts = facts.model_copy(update={"ceph_cluster": with_ceph(auth=auth).ceph_cluster})
+    else:
+        path = "/etc/ceph/ceph.client.cinder.keyring"
+        keyring = cast(Any, facts.host(CONTROLLER).keyrings[path])
+        gone = keyring.model_copy(update={"stat": keyring.stat.model_copy(update={"kind": "absent"}), "keys": {}})
+        facts = with_host(CONTROLLER, facts, keyrings={**facts.host(CONTROLLER).keyrings, path: gone})
+    with pytest.raises(NeedsOperator, match="would not come back from a restart yet"):
+        asked("cinder.config.volume_driver", CONTROLLER, facts)
+
+
+# Secrets
+
+
+def test_the_secret_that_hypervisors_have_wins_over_one_that_only_a_file_names() -> None:
+    held = wanted_uuid(the_cloud(), the_facts(), "volumes")
+    wrong = with_entry(
+        the_facts(), CONTROLLER, "cinder-volume", "rbd", "rbd_secret_uuid", "11111111-2222-4333-8444-555555555555"
+    )
+    for check, target in (("cinder.config.rbd_secret_uuid", CONTROLLER), ("nova.secret.exists", "compute1/volumes")):
+        assert options(asked(check, target, wrong)) == {("rbd", "rbd_secret_uuid"): held}
+
+
+# Where options are edited
+
+
+def test_the_distributions_file_is_never_edited() -> None:
+    packaged = "/usr/share/nova/nova-dist.conf"
+    facts = the_facts()
+    entry = ConfigEntry(file=packaged, line=1, section="DEFAULT", key="force_raw_images", value="False")
+    entries = [it for it in entries_of(facts, "compute1", "nova-compute") if it.key != "force_raw_images"]
+    files = (packaged, *service(facts, "compute1", "nova-compute").config_files)
+    facts = with_service(facts, "compute1", "nova-compute", config_files=files, entries=(entry, *entries))
+    (step,) = asked("nova.config.force_raw", "compute1", facts)
+    assert isinstance(step, Option)
+    assert step.path.startswith("/etc/nova/")
+    assert step.value == "True", "what cannot be taken out is overridden"
+
+
+def test_an_option_is_taken_out_of_every_file_that_has_it() -> None:
+    facts = with_entry(the_facts(), "compute1", "nova-compute", "libvirt", "live_migration_tunnelled", "True", "/a")
+    facts = with_entry(facts, "compute1", "nova-compute", "libvirt", "live_migration_tunnelled", "True", "/b")
+    steps = asked("lm.config.tunnelled", "compute1", facts)
+    assert [step.path for step in steps if isinstance(step, Option)] == ["/a", "/b"]
+
+
+def test_what_only_looks_like_the_option_goes() -> None:
+    facts = with_entry(the_facts(), CONTROLLER, "cinder-volume", "rbd", "RBD_Pool", "volumes")
+    facts = with_entry(facts, CONTROLLER, "cinder-volume", "rbd", "rbd_pool", "else")
+    found = options(asked("cinder.config.rbd_pool", CONTROLLER, facts))
+    assert found == {("rbd", "rbd_pool"): "volumes", ("rbd", "RBD_Pool"): None}
+
+
+# Services and libvirt
+
+
+def test_limits_of_guests_are_raised_and_libvirt_started_anew() -> None:
+    libvirt = cast(Libvirt, the_facts().host("compute1").libvirt)
+    facts = with_host("compute1", libvirt=libvirt.model_copy(update={"qemu_conf": {"max_files": "1024"}}))
+    steps = asked("nova.qemu.limits", "compute1", facts)
+    assert options(steps)["", "max_files"] == "32768"
+    assert isinstance(steps[-1], Restart)
+    assert steps[-1].unit == "libvirtd.service"
+
+
+def test_what_somebody_disabled_is_left_to_him() -> None:
+    rows = cast(Any, the_facts().openstack.compute_services)
+    disabled = tuple(it.model_copy(update={"status": "disabled"}) for it in rows)
+    with pytest.raises(NeedsOperator, match="an administrator disabled") as refused:
+        asked("nova.compute.up", "compute1", with_apis(the_facts(), compute_services=disabled))
+    assert refused.value.lines[0].startswith("openstack compute service set --enable compute1")
+
+
+def test_a_service_that_runs_and_does_not_report_is_started_anew() -> None:
+    rows = cast(Any, the_facts().openstack.volume_services)
+    silent = tuple(it.model_copy(update={"state": "down"} if it.binary == "cinder-backup" else {}) for it in rows)
+    (step,) = asked("backup.service.up", CONTROLLER, with_apis(the_facts(), volume_services=silent))
+    assert isinstance(step, Restart)
+    assert step.role == "cinder-backup"
+
+
+def test_every_service_is_started_that_does_not_run() -> None:
+    unit = service(the_facts(), CONTROLLER, "cinder-scheduler").unit
+    stopped: Unit = unit.model_copy(update={"active": "inactive", "sub": "dead"})
+    (step,) = asked(
+        "cinder.service.up", "cloud", with_service(the_facts(), CONTROLLER, "cinder-scheduler", unit=stopped)
+    )
+    assert step.kind == "unit"
+
+
+@pytest.mark.parametrize("area", ["glance.", "cinder.", "backup.", "nova.", "lm.", "fn."])
+def test_a_reason_is_a_sentence_that_says_what_to_do(area: str) -> None:
+    reasons = [it.reason for check, it in known().items() if check.startswith(area) and isinstance(it, Manual)]
+    assert all(len(reason.split()) > 8 for reason in reasons)
