@@ -6,8 +6,22 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from fixtures.ceph import CephAccess, CephError
-from remediate.model import Caps, CephStep, ClusterOption, OsdFlag, PoolApplication, PoolOption, State, caps_line
+from fixtures.ceph import Ask, CephAccess, CephError
+from remediate import rbd_steps
+from remediate.model import (
+    Balancer,
+    Caps,
+    CephStep,
+    ClusterOption,
+    DaemonOption,
+    MinClient,
+    OsdFlag,
+    PoolApplication,
+    PoolOption,
+    PoolQuota,
+    State,
+    caps_line,
+)
 
 
 def look(ceph: CephAccess, step: CephStep) -> State:
@@ -18,16 +32,20 @@ def look(ceph: CephAccess, step: CephStep) -> State:
 def wanted(step: CephStep) -> State:
     """Return the state that the step brings about."""
     match step:
-        case PoolOption():
+        case PoolOption() | PoolQuota() | ClusterOption() | DaemonOption():
             return {"value": step.value}
         case PoolApplication():
             return {"enabled": True}
         case Caps():
             return {"caps": dict(step.caps)}
-        case ClusterOption():
-            return {"value": step.value}
         case OsdFlag():
             return {"on": step.on}
+        case MinClient():
+            return {"release": step.release}
+        case Balancer():
+            return {"active": True, "mode": step.mode}
+        case _:
+            return rbd_steps.wanted(step)
 
 
 def bring(ceph: CephAccess, step: CephStep, state: State) -> None:
@@ -42,8 +60,8 @@ def difference(step: CephStep, before: State, after: State) -> tuple[str, ...]:
     if isinstance(step, Caps):
         old = "no such user" if before["caps"] is None else caps_line(before["caps"])
         return (f"{step.entity}:", f"  - {old}", f"  + {caps_line(after['caps'])}")
-    (name,) = after
-    return (f"{step}  (was: {_told(before[name])})",)
+    was = ", ".join(_told(before[name]) for name in after if before[name] != after[name])
+    return (f"{step}  (was: {was})", *(f"  cannot be undone: {why}" for why in [step.irreversible] if why))
 
 
 def _told(value: object) -> str:
@@ -58,12 +76,27 @@ def _pool_of(ceph: CephAccess, name: str) -> dict[str, Any]:
 
 
 def _pool_option(ceph: CephAccess, step: PoolOption) -> State:
-    told = ceph.mon("osd pool get", pool=step.pool, var=step.option)
+    try:
+        told = ceph.mon("osd pool get", pool=step.pool, var=step.option)
+    except CephError as error:
+        if not error.missing:
+            raise
+        _pool_of(ceph, step.pool)
+        return {"value": None}
     return {"value": str(told[step.option])}
 
 
 def _set_pool_option(ceph: CephAccess, step: PoolOption, state: State) -> None:
-    ceph.mon("osd pool set", pool=step.pool, var=step.option, val=state["value"])
+    """0 takes an option out: those that can be unset are numbers."""
+    ceph.mon("osd pool set", pool=step.pool, var=step.option, val="0" if state["value"] is None else state["value"])
+
+
+def _quota(ceph: CephAccess, step: PoolQuota) -> State:
+    return {"value": int(ceph.mon("osd pool get-quota", pool=step.pool)[f"quota_{step.quota}"])}
+
+
+def _set_quota(ceph: CephAccess, step: PoolQuota, state: State) -> None:
+    ceph.mon("osd pool set-quota", pool=step.pool, field=step.quota, val=str(state["value"]))
 
 
 def _application(ceph: CephAccess, step: PoolApplication) -> State:
@@ -119,6 +152,37 @@ def _set_flag(ceph: CephAccess, step: OsdFlag, state: State) -> None:
     ceph.mon("osd set" if state["on"] else "osd unset", key=step.flag)
 
 
+def _min_client(ceph: CephAccess, step: MinClient) -> State:
+    return {"release": ceph.mon("osd dump")["require_min_compat_client"]}
+
+
+def _set_min_client(ceph: CephAccess, step: MinClient, state: State) -> None:
+    ceph.mon("osd set-require-min-compat-client", version=state["release"])
+
+
+def _balancer(ceph: CephAccess, step: Balancer) -> State:
+    told = ceph.mgr("balancer status")
+    return {"active": told["active"], "mode": told["mode"]}
+
+
+def _set_balancer(ceph: CephAccess, step: Balancer, state: State) -> None:
+    ceph.mgr("balancer mode", mode=state["mode"])
+    ceph.mgr("balancer on" if state["active"] else "balancer off")
+
+
+def _daemon_option(ceph: CephAccess, step: DaemonOption) -> State:
+    told = ceph.ask(Ask("config diff get", {"var": step.option}, step.daemon))["diff"]
+    value = told.get(step.option, {}).get("override")
+    return {"value": None if value is None else str(value)}
+
+
+def _set_daemon_option(ceph: CephAccess, step: DaemonOption, state: State) -> None:
+    if state["value"] is None:
+        ceph.ask(Ask("config unset", {"var": step.option}, step.daemon))
+    else:
+        ceph.ask(Ask("config set", {"var": step.option, "val": [state["value"]]}, step.daemon))
+
+
 _LOOKS: Mapping[type, Callable[[CephAccess, Any], State]] = MappingProxyType(
     {
         PoolOption: _pool_option,
@@ -126,6 +190,11 @@ _LOOKS: Mapping[type, Callable[[CephAccess, Any], State]] = MappingProxyType(
         Caps: _caps,
         ClusterOption: _cluster_option,
         OsdFlag: _flag,
+        PoolQuota: _quota,
+        MinClient: _min_client,
+        Balancer: _balancer,
+        DaemonOption: _daemon_option,
+        **rbd_steps.LOOKS,
     }
 )
 _BRINGS: Mapping[type, Callable[[CephAccess, Any, State], None]] = MappingProxyType(
@@ -135,5 +204,10 @@ _BRINGS: Mapping[type, Callable[[CephAccess, Any, State], None]] = MappingProxyT
         Caps: _set_caps,
         ClusterOption: _set_cluster_option,
         OsdFlag: _set_flag,
+        PoolQuota: _set_quota,
+        MinClient: _set_min_client,
+        Balancer: _set_balancer,
+        DaemonOption: _set_daemon_option,
+        **rbd_steps.BRINGS,
     }
 )

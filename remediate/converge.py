@@ -115,6 +115,8 @@ def take_back(
 def _undo(taken: Taken, site: Acts, journal: Journal, tell: Tell, force: bool) -> str:
     try:
         now = site.look(taken.step)
+        if now != taken.before and taken.step.irreversible:
+            return f"{taken.step}: cannot be undone: {taken.step.irreversible}"
         if now != taken.before:
             if not force and not _left_by_the_run(now, taken):
                 return f"{taken.step}: is not as the run left it: {_differing(now, taken.after)}"

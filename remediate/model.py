@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,8 @@ class NeedsOperator(Exception):
 
 class _Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+    irreversible: ClassVar[str] = ""
+    """Why it cannot be taken back; "" where it can."""
     disruption: Disruption | None = None
     """Where it disturbs more than its repair does otherwise."""
 
@@ -262,10 +264,177 @@ class VolumeType(_Step):
         return f"openstack volume type {self.name}: " + ", ".join(f"{key}={value}" for key, value in self.specs.items())
 
 
+class NewPool(_Step):
+    """A replicated pool for RBD: made, tagged, initialised. It is taken back only while it is empty."""
+
+    kind: Literal["new-pool"] = "new-pool"
+    pool: str
+    size: int
+    min_size: int
+    rule: str
+
+    def __str__(self) -> str:
+        kind = f"replicated, size {self.size}, min_size {self.min_size}, rule {self.rule}"
+        return f"ceph osd pool create {self.pool} ({kind}), tagged and initialised for rbd"
+
+
+class PoolInit(_Step):
+    """A pool's initialisation for RBD."""
+
+    kind: Literal["pool-init"] = "pool-init"
+    pool: str
+
+    def __str__(self) -> str:
+        return f"rbd pool init {self.pool}"
+
+
+class PoolQuota(_Step):
+    """A quota of a pool; 0: none."""
+
+    kind: Literal["pool-quota"] = "pool-quota"
+    pool: str
+    quota: Literal["max_bytes", "max_objects"]
+    value: int
+
+    def __str__(self) -> str:
+        return f"ceph osd pool set-quota {self.pool} {self.quota} {self.value}"
+
+
+class PoolOverride(_Step):
+    """An option of librbd for one pool; with None it is taken out."""
+
+    kind: Literal["pool-override"] = "pool-override"
+    pool: str
+    option: str
+    value: str | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"rbd config pool rm {self.pool} {self.option}"
+        return f"rbd config pool set {self.pool} {self.option} {self.value}"
+
+
+class PoolMirror(_Step):
+    """How a pool is mirrored to another cluster."""
+
+    kind: Literal["pool-mirror"] = "pool-mirror"
+    pool: str
+    mode: Literal["disabled", "image", "pool"]
+
+    def __str__(self) -> str:
+        return f"rbd mirror pool enable {self.pool} {self.mode}"
+
+
+class TrashSchedule(_Step):
+    """A schedule by which the manager purges a pool's trash of what is past its deferment."""
+
+    kind: Literal["trash-schedule"] = "trash-schedule"
+    pool: str
+    interval: str
+
+    def __str__(self) -> str:
+        return f"rbd trash purge schedule add --pool {self.pool} {self.interval}"
+
+
+class MinClient(_Step):
+    """The oldest release whose clients may connect."""
+
+    kind: Literal["min-client"] = "min-client"
+    release: str
+
+    def __str__(self) -> str:
+        return f"ceph osd set-require-min-compat-client {self.release}"
+
+
+class Balancer(_Step):
+    """The manager's balancer, switched on in a mode."""
+
+    kind: Literal["balancer"] = "balancer"
+    mode: str
+
+    def __str__(self) -> str:
+        return f"ceph balancer mode {self.mode}; ceph balancer on"
+
+
+class DaemonOption(_Step):
+    """What a running daemon was told beside all configuration; with None that is forgotten."""
+
+    kind: Literal["daemon-option"] = "daemon-option"
+    daemon: str
+    option: str
+    value: str | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"ceph tell {self.daemon} config unset {self.option}"
+        return f"ceph tell {self.daemon} config set {self.option} {self.value}"
+
+
+class IntoTrash(_Step):
+    """An image that goes into its pool's trash, from where it can be restored until somebody purges it."""
+
+    kind: Literal["into-trash"] = "into-trash"
+    disruption: Disruption | None = "destructive"
+    pool: str
+    image: str
+    image_id: str
+
+    def __str__(self) -> str:
+        return f"rbd trash mv {self.pool}/{self.image}"
+
+
+class FromTrash(_Step):
+    """An image in the trash that is removed for good."""
+
+    kind: Literal["from-trash"] = "from-trash"
+    irreversible: ClassVar[str] = "what is removed from the trash is gone"
+    disruption: Disruption | None = "destructive"
+    pool: str
+    image: str
+    image_id: str
+
+    def __str__(self) -> str:
+        return f"rbd trash rm {self.pool}/{self.image_id}  # {self.image}"
+
+
+class BreakLock(_Step):
+    """A dead client's lock on an image that is taken from it; should that client live, it is kept out from then on."""
+
+    kind: Literal["break-lock"] = "break-lock"
+    irreversible: ClassVar[str] = "a lock is not given back to a client that is gone"
+    disruption: Disruption | None = "destructive"
+    pool: str
+    image: str
+    lock: str
+    owner: str
+
+    def __str__(self) -> str:
+        return f"rbd lock rm {self.pool}/{self.image} '{self.lock}' {self.owner}"
+
+
+class ObjectMap(_Step):
+    """An image's object map, made anew from the objects that are there."""
+
+    kind: Literal["object-map"] = "object-map"
+    irreversible: ClassVar[str] = (
+        "nothing was lost that could be brought back: the map is made from the image's objects"
+    )
+    disruption: Disruption | None = "disruptive"
+    pool: str
+    image: str
+    image_id: str
+
+    def __str__(self) -> str:
+        return f"rbd object-map rebuild {self.pool}/{self.image}"
+
+
 HostStep = (
     Option | File | Attributes | Folder | Secret | TidyConf | SudoRule | HostName | Label | Packages | Unit | Restart
 )
-CephStep = PoolOption | PoolApplication | Caps | ClusterOption | OsdFlag
+PoolStep = PoolOption | PoolApplication | PoolQuota
+MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer
+RbdStep = NewPool | PoolInit | PoolOverride | PoolMirror | TrashSchedule | IntoTrash | FromTrash | BreakLock | ObjectMap
+CephStep = MonStep | RbdStep
 ApiStep = VolumeType
 Step = HostStep | CephStep | ApiStep
 AnyStep = Annotated[Step, Field(discriminator="kind")]

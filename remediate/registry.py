@@ -14,8 +14,11 @@ from fixtures.cloud import Cloud
 from fixtures.facts.run import Facts
 from remediate.model import Disruption, Step
 
-AREAS: Final = ("ceph", "hosts", "glance", "cinder", "backup", "nova", "migration", "journeys")
-"""Modules of this package that declare repairs, named as the folders of suites/."""
+AREAS: Final = (
+    *("ceph", "ceph_pools", "ceph_users", "hosts", "glance", "cinder", "backup", "nova"),
+    *("migration", "journeys", "capacity", "hygiene", "recovery"),
+)
+"""Modules of this package that declare repairs, named as the folders of suites/; a large one is in parts."""
 
 Steps = Callable[..., Iterable[Step]]
 S = TypeVar("S", bound=Steps)

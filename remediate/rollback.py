@@ -48,8 +48,8 @@ def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
         problems = take_back(taken, site, Watch(open_openstack(cloud), facts), journal, print, force=force)
     for problem in problems:
         print(f"NOT undone: {problem}")
-    if problems and not force:
-        print("it was changed since by somebody else; --force undoes it all the same")
+    if any(not taken.step.irreversible for taken in journal.taken()) and not force:
+        print("what was changed since by somebody else --force undoes all the same")
     return 1 if problems else 0
 
 

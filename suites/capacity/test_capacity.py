@@ -12,14 +12,13 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.images import PoolContent
 from fixtures.facts.openstack import BackendPool
 from fixtures.facts.run import Facts
-from fixtures.integration import backend_option, config_of
+from fixtures.integration import OSD_RESERVE, backend_option, config_of, memory_of_osds
 
 FULL_CODES = frozenset({"OSD_NEARFULL", "OSD_BACKFILLFULL", "OSD_FULL", "POOL_NEARFULL", "POOL_BACKFILLFULL"})
 MARGIN = 0.05
 """How far below nearfull the fullest OSD is to stay, as a part of its size."""
 VARIANCE = (0.85, 1.15)
 CAPACITY_TOLERANCE = 0.05
-OSD_RESERVE = 1.2
 GIB = 1 << 30
 
 
@@ -203,7 +202,7 @@ def test_host_has_what_openstack_needs(openstack_host: HostFacts, facts: Facts, 
     roles = cloud.hosts[openstack_host.name].roles
     if "nova-compute" not in roles or "ceph-osd" not in roles:
         return
-    wanted = _memory_of_osds(facts, openstack_host) * OSD_RESERVE
+    wanted = memory_of_osds(facts, openstack_host) * OSD_RESERVE
     reserved = config_of(openstack_host, "nova-compute").integer("DEFAULT", "reserved_host_memory_mb", 512) << 20
     assert reserved >= wanted, finding(
         f"{openstack_host.name}: nova.conf [DEFAULT] reserved_host_memory_mb",
@@ -211,10 +210,3 @@ def test_host_has_what_openstack_needs(openstack_host: HostFacts, facts: Facts, 
         expected=f"at least {_gib(int(wanted))}: osd_memory_target of its OSDs and a fifth",
         remedy="raise it; restart nova-compute",
     )
-
-
-def _memory_of_osds(facts: Facts, host: HostFacts) -> int:
-    target = need(facts.ceph.options.get("osd", {}).get("osd_memory_target"), "osd_memory_target")
-    short = host.hostname.partition(".")[0]
-    names = {host.hostname, short, host.name}
-    return int(target) * sum(osd.place.get("host") in names for osd in need(facts.ceph.osd_use, "ceph osd df"))

@@ -5,21 +5,18 @@ from __future__ import annotations
 import pytest
 
 from fixtures.checks import applies, finding
-from fixtures.clients import client_option, features, pool_override, users_of_pool
+from fixtures.clients import ORDINARY, client_option, features, pool_override, users_of_pool
 from fixtures.cloud import Cloud
+from fixtures.crush import domains, separated_by, size_of
 from fixtures.facts.base import need
-from fixtures.facts.ceph import CrushRule, OsdUse, Pool, PurgeSchedules
+from fixtures.facts.ceph import Pool
 from fixtures.facts.run import Facts
-from fixtures.integration import backend_section, config_of, pools_in_use, replicates
-from fixtures.oslo import OsloConfig
-from fixtures.releases import CINDER_TRASH, GLANCE_TRASH
+from fixtures.integration import pools_in_use, replicates
 from fixtures.targets import clients
+from fixtures.trash import pools_with_trash, why_not_purged
 
-FEATURES = frozenset({"layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"})
 PGS_OF_AN_OSD = range(50, 251)
 FULLEST_QUOTA = 0.8
-BUCKETS = ("osd", "host", "chassis", "rack", "row", "pdu", "pod", "room", "datacenter", "zone", "region", "root")
-"""Kinds of CRUSH buckets, from the smallest up."""
 
 
 @pytest.mark.check("ceph.pool.exists", severity="critical", source="S0 S1 S4 RO")
@@ -186,7 +183,7 @@ def test_copies_lie_in_distinct_failure_domains(pool: Pool, facts: Facts, cloud:
         remedy="ceph osd pool set",
     )
     domain, separates = cloud.policy.failure_domain, separated_by(rule)
-    assert _size_of(separates) >= _size_of(domain), finding(
+    assert size_of(separates) >= size_of(domain), finding(
         f"pool {pool.name}",
         found=f"rule {rule.name}, which separates copies by {separates or 'nothing'}",
         expected=f"by {domain}",
@@ -200,30 +197,6 @@ def test_copies_lie_in_distinct_failure_domains(pool: Pool, facts: Facts, cloud:
         expected=f"{pool.size} or more, a copy for each",
         remedy=f"add a {domain}, or give its OSDs their CRUSH weight back",
     )
-
-
-def separated_by(rule: CrushRule) -> str:
-    """Return the kind of bucket that a rule's last choice is among: no two copies share one."""
-    chosen = [step.split() for step in rule.steps if step.startswith("choose")]
-    return chosen[-1][-1] if chosen else ""
-
-
-def domains(rule: CrushRule, kind: str, osds: tuple[OsdUse, ...]) -> frozenset[str]:
-    """Return the buckets of a kind in which a rule finds an OSD that takes data."""
-    taken = [step.removeprefix("take ").partition("~") for step in rule.steps if step.startswith("take ")]
-    return frozenset(
-        osd.place[kind]
-        for osd in osds
-        for root, _, device_class in taken
-        if osd.weight > 0
-        and kind in osd.place
-        and root in osd.place.values()
-        and device_class in ("", osd.device_class)
-    )
-
-
-def _size_of(kind: str) -> int:
-    return BUCKETS.index(kind) if kind in BUCKETS else -1
 
 
 @pytest.mark.check("ceph.pool.quota_full", severity="critical", source="HC CR")
@@ -282,12 +255,12 @@ def test_new_images_have_all_features(pool: Pool, facts: Facts, cloud: Cloud) ->
     override = pool_override(facts.ceph, pool.name, "rbd_default_features")
     told |= {f"pool {pool.name}": override} if override is not None else {}
     found = {where: features(text) for where, text in told.items()}
-    usual = max(found.values(), key=list(found.values()).count, default=FEATURES)
-    bad = {where: sorted(has) for where, has in found.items() if has != usual or not has >= FEATURES}
+    usual = max(found.values(), key=list(found.values()).count, default=ORDINARY)
+    bad = {where: sorted(has) for where, has in found.items() if has != usual or not has >= ORDINARY}
     assert not bad, finding(
         f"clients of pool {pool.name}",
         found=bad,
-        expected=f"{', '.join(sorted(FEATURES | usual))} everywhere",
+        expected=f"{', '.join(sorted(ORDINARY | usual))} everywhere",
         remedy="ceph config rm client rbd_default_features; drop it from ceph.conf; rbd config pool rm",
     )
 
@@ -298,39 +271,16 @@ def test_trash_is_emptied_by_somebody(facts: Facts, cloud: Cloud) -> None:
 
     Why: what users deleted takes its room for ever; nothing tells before the pool is full.
     """
-    pools = _pools_with_trash(facts, cloud)
+    pools = pools_with_trash(facts, cloud)
     applies(bool(pools), "neither Cinder nor Glance moves images to the trash in these releases")
     schedules = need(facts.ceph.purge_schedules, "rbd trash purge schedule ls")
-    bad = {f"pool {pool}": why for pool in sorted(pools) if (why := _why_not_purged(pool, schedules))}
+    bad = {f"pool {pool}": why for pool in sorted(pools) if (why := why_not_purged(pool, schedules))}
     assert not bad, finding(
         "trash",
         found=bad,
         expected="a schedule each",
         remedy="; ".join(f"rbd trash purge schedule add --pool {pool} 1d" for pool in sorted(pools)),
     )
-
-
-def _pools_with_trash(facts: Facts, cloud: Cloud) -> set[str]:
-    """Pools whose trash nobody but the manager empties; Cinder does it itself where it defers all deletions."""
-    found = set()
-    for name in cloud.hosts_with("cinder-volume"):
-        if not _defers_deletion(config_of(facts.host(name), "cinder-volume"), cloud) and CINDER_TRASH.reached(
-            cloud, facts, name
-        ):
-            found.add(cloud.ceph.pools.volumes)
-    if any(GLANCE_TRASH.reached(cloud, facts, name) for name in cloud.hosts_with("glance-api")):
-        found.add(cloud.ceph.pools.images)
-    return found
-
-
-def _defers_deletion(config: OsloConfig, cloud: Cloud) -> bool:
-    return config.boolean(backend_section(config, cloud, "enable_deferred_deletion"), "enable_deferred_deletion", False)
-
-
-def _why_not_purged(pool: str, schedules: PurgeSchedules) -> str:
-    if not {"", "/", f"{pool}/"} & set(schedules.levels):
-        return "no schedule"
-    return "" if pool in schedules.planned else "a schedule that the manager does not follow"
 
 
 @pytest.mark.check("ceph.pool.mirror_mode", severity="major", source="CD CR")

@@ -6,6 +6,7 @@ import ast
 import errno
 import json
 import os
+import shlex
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,8 @@ from typing import Any
 import pytest
 
 from fixtures.ceph import CephDenied, CephError, CephUnreachable, look, open_ceph, redacted
-from fixtures.ceph.access import Ask, failure
-from fixtures.ceph.cli import CliAccess, _arguments, _difference
+from fixtures.ceph.access import Ask, Change, failure
+from fixtures.ceph.cli import CliAccess, _arguments, _command_of, _difference
 from fixtures.cloud.model import CephAccess as AccessSettings
 from fixtures.cloud.model import Cloud
 from fixtures.digest import digest
@@ -309,6 +310,27 @@ def test_arguments_become_words(args: dict[str, Any], words: list[str]) -> None:
 def test_an_ask_reads_like_the_command() -> None:
     assert str(Ask("config get", {"var": "x"}, "mon.a")) == "tell mon.a config get var=x"
     assert str(Ask("osd pool get", {"pool": "p"})) == "osd pool get pool=p"
+
+
+@pytest.mark.parametrize(
+    ("change", "command"),
+    [
+        (Change("init-pool", "p"), "pool init p"),
+        (Change("set-option", "p", ("rbd_cache", "true")), "config pool set p rbd_cache true"),
+        (Change("remove-option", "p", ("rbd_cache",)), "config pool remove p rbd_cache"),
+        (Change("mirror", "p", ("image",)), "mirror pool enable p image"),
+        (Change("mirror", "p", ("disabled",)), "mirror pool disable p"),
+        (Change("move-to-trash", "p", ("a b",)), "trash mv 'p/a b'"),
+        (Change("restore-from-trash", "p", ("12af", "a b")), "trash restore p/12af --image 'a b'"),
+        (Change("remove-from-trash", "p", ("12af",)), "trash rm --no-progress p/12af"),
+        (Change("break-lock", "p", ("disk", "auto 4711", "client.5")), "lock rm p/disk 'auto 4711' client.5"),
+        (Change("rebuild-map", "p", ("disk",)), "object-map rebuild --no-progress p/disk"),
+    ],
+)
+def test_a_change_is_a_command_of_rbd(change: Change, command: str) -> None:
+    """The lock's id has a space in it, and is one word all the same."""
+    line, words = _command_of(change)
+    assert line % tuple(map(shlex.quote, words)) == command
 
 
 def test_a_write_is_a_difference_of_one_extent() -> None:

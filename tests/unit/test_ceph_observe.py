@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.ceph import Answer, Ask, CephAccess, CephDenied, CephError, CephUnreachable
+from fixtures.ceph import Answer, Ask, CephAccess, CephDenied, CephError, CephUnreachable, Change
 from fixtures.ceph.access import Header
 from fixtures.cloud.model import Ceph, Cinder, Cloud, Host, OpenStack, Pools, Users
 from fixtures.digest import digest
@@ -93,6 +93,8 @@ class Recorded(CephAccess):
 
     def object_exists(self, pool: str, name: str) -> bool:
         return bool(self.state["rbd_info"][pool])
+
+    def change(self, change: Change) -> None: ...
 
     def close(self) -> None: ...
 

@@ -1,0 +1,186 @@
+"""Area hyg: what was left lying. What may be somebody's is told with the commands; what is nobody's for sure goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from fixtures import inventory
+from fixtures.cloud import Cloud
+from fixtures.facts.base import need
+from fixtures.facts.images import ImageLook, PoolContent
+from fixtures.facts.run import Facts
+from fixtures.sizes import MIB
+from remediate.model import BreakLock, File, FromTrash, IntoTrash, NeedsOperator
+from remediate.registry import manual, repairs
+
+manual(
+    "the suite sweeps by its own records when a run with journeys begins, so this resisted that: read the services' "
+    "logs for these ids, then `pytest --cloud FILE --sweep`; what no record names is deleted by hand",
+    "hyg.suite_residue",
+)
+manual(
+    "why it is stuck is in the service's log under its id, and an operation may still be under way: then `openstack "
+    "volume set --state error ID` (or its like), and delete it",
+    "hyg.api.stuck",
+)
+manual(
+    "somebody has the image open: find the process (rbd status, rbd device list, virsh list, the services' logs) and "
+    "end it; `ceph osd blocklist add ADDRESS` last of all, for it kills every disk of that client",
+    "hyg.watcher.stale",
+)
+manual(
+    "a guest that runs on a dead disk is its owner's to restart: `openstack server reboot --hard ID` opens its disks "
+    "as a new client",
+    "hyg.blocklist",
+)
+manual(
+    "a migration is finished or given up by whoever began it: `rbd migration execute IMAGE`, then `rbd migration "
+    "commit IMAGE`, or `rbd migration abort IMAGE`; an image of format 1 is exported and imported",
+    "hyg.rbd_features_locked",
+)
+LARGEST_FILE = 8 * MIB
+"""What is larger is not copied for the way back."""
+
+
+# Orphans: another cloud, cell or back end may own them.
+
+
+@repairs("hyg.volume.orphan", disruption="destructive")
+def tell_of_volumes(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
+    """Say what a person would do."""
+    found = inventory.volumes(cloud, facts)
+    raise _orphans(cloud.ceph.pools.volumes, found.orphans, [f"volume {uuid}" for uuid in found.lost])
+
+
+@repairs("hyg.vm.orphan_disk", disruption="destructive")
+def tell_of_disks(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
+    """Say what a person would do."""
+    found, pool = inventory.disks(cloud, facts), str(cloud.ceph.pools.vms)
+    raise _orphans(pool, found.orphans, found.lost, inventory.resize_leftovers(cloud, facts))
+
+
+@repairs("hyg.image.orphan", disruption="destructive")
+def tell_of_images(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
+    """Say what a person would do."""
+    found = inventory.images(cloud, facts)
+    raise _orphans(cloud.ceph.pools.images, found.orphans, [f"image {uuid}" for uuid in found.lost])
+
+
+@repairs("hyg.snapshot.orphan", disruption="destructive")
+def tell_of_snapshots(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
+    """Say what a person would do."""
+    pool, found = cloud.ceph.pools.volumes, inventory.snapshots(cloud, facts)
+    content = inventory.content_of(facts, pool)
+    unused = [
+        f"{image}@{name}"
+        for image, names in inventory.clone_snapshots(content).items()
+        for name in names
+        if image in content.looks and not content.looks[image].clones.get(name, ("unseen",))
+    ]
+    raise _orphans(pool, (), found.lost, [*found.orphans, *unused])
+
+
+def _orphans(pool: str, images: Iterable[str], lost: Iterable[str], snapshots: Iterable[str] = ()) -> NeedsOperator:
+    lines = [
+        *(f"rbd status {pool}/{name}; rbd children --all {pool}/{name}; rbd trash mv {pool}/{name}" for name in images),
+        *(f"rbd children {pool}/{spec}; rbd snap rm {pool}/{spec}" for spec in snapshots),
+        *(f"rbd trash ls --all {pool}  # is {what} in there? rbd trash restore" for what in lost),
+    ]
+    why = "whether another cloud, cell or back end owns these, no list of this cloud's tells; lost data is a person's"
+    return NeedsOperator(why, *lines)
+
+
+# What is nobody's
+
+
+@repairs("hyg.volume.deleted_suffix", disruption="destructive")
+def put_deleted_volumes_into_the_trash(facts: Facts, cloud: Cloud) -> Iterator[IntoTrash]:
+    """Move what Cinder deleted and kept for clones that are gone, and that nobody has open, into the trash."""
+    pool = cloud.ceph.pools.volumes
+    content = inventory.content_of(facts, pool)
+    known = {row.id for row in need(facts.openstack.volumes, "volumes")}
+    deleted = [name for name in content.names if inventory.is_deleted_volume(cloud, facts, name)]
+    forgotten = [name for name in sorted(deleted) if not any(uuid in name for uuid in known)]
+    nobodys = [name for name in forgotten if _is_nobodys(content, content.looks.get(name))]
+    if not nobodys:
+        raise NeedsOperator(
+            "the images have snapshots, a client, or a volume of that id: look at each",
+            *(
+                f"rbd children --all {pool}/{name}; rbd snap purge {pool}/{name}; rbd trash mv {pool}/{name}"
+                for name in deleted
+            ),
+        )
+    for name in nobodys:
+        yield IntoTrash(pool=pool, image=name, image_id=content.names[name])
+
+
+def _is_nobodys(content: PoolContent, look: ImageLook | None) -> bool:
+    """Snapshots are gone for good once they are removed, so an image that has any is left alone."""
+    return look is not None and not (look.clones or look.watchers or look.locks)
+
+
+@repairs("hyg.trash", disruption="destructive")
+def purge_what_is_overdue(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[FromTrash]:
+    """Remove what users deleted and nothing holds any more."""
+    trash = need(inventory.content_of(facts, pool_name).trash, f"trash of {pool_name}")
+    overdue = [
+        entry
+        for entry in trash
+        if entry.source in ("USER", "REMOVING")
+        and entry.deferred_until
+        and facts.age(entry.deferred_until) > cloud.hygiene.trash_after
+    ]
+    free = [entry for entry in overdue if entry.snapshots == 0]
+    if overdue and not free:
+        raise NeedsOperator(
+            "snapshots hold these images, and clones may hang on those: flatten or delete the clones first",
+            *(f"rbd children --all --pool {pool_name} --image-id {entry.id}  # {entry.name}" for entry in overdue),
+        )
+    for entry in free:
+        yield FromTrash(pool=pool_name, image=entry.name, image_id=entry.id)
+
+
+@repairs("hyg.lock.stale", disruption="destructive")
+def take_locks_from_the_dead(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[BreakLock]:
+    """Take the locks of clients that are on the blocklist and have gone: they cannot come back and write."""
+    content, kept_out = inventory.content_of(facts, pool_name), need(facts.ceph.blocklist, "blocklist")
+    steps, left = [], []
+    for name in sorted(inventory.without_their_owner(content) & content.looks.keys()):
+        watching = {f"client.{one.client}" for one in content.looks[name].watchers}
+        for lock in content.looks[name].locks:
+            if lock.owner in watching:
+                continue
+            step = BreakLock(pool=pool_name, image=name, lock=lock.id, owner=lock.owner)
+            if lock.address in kept_out and not _runs(pool_name, name, facts, cloud):
+                steps.append(step)
+            else:
+                left += [f"ceph osd blocklist add {lock.address}", str(step)]
+    if not steps:
+        raise NeedsOperator(
+            "nothing proves that the owner is dead, or its guest runs on without a disk (see hyg.blocklist): look at "
+            "the host of that address; if the client is gone there, or once its guest is stopped:",
+            *left,
+        )
+    yield from steps
+
+
+def _runs(pool: str, image: str, facts: Facts, cloud: Cloud) -> bool:
+    """Whether a running server uses the image; taking the lock would hide that it runs without its disk."""
+    running = {server.id for server in need(facts.openstack.servers, "servers") if server.status == "ACTIVE"}
+    return bool(inventory.users(cloud, facts).get(pool, {}).get(image, frozenset()) & running)
+
+
+@repairs("hyg.tmp_files", disruption="safe")
+def remove_forgotten_files(client_host: str, facts: Facts, cloud: Cloud) -> Iterator[File]:
+    """Remove what is old and closed; small files are kept for the way back, large ones are left."""
+    name, _, container = client_host.partition("/")
+    host = facts.host(name)
+    seen = host.within(container) if container else host
+    files = need(seen.system.leftovers, f"{client_host}: temporary files")
+    old = [it for it in files if not it.open and host.collected_at - it.mtime > cloud.hygiene.files_after]
+    small = [it for it in old if it.size <= LARGEST_FILE]
+    if container or (old and not small):
+        why = f"they are in the container {container}" if container else "they are too large to be kept for a way back"
+        raise NeedsOperator(f"{name}: {why}", *(f"rm {it.path}" for it in old))
+    for it in small:
+        yield File(host=name, path=it.path, text=None)
