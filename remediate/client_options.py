@@ -35,4 +35,12 @@ def unset_for(client: Client, option: str, facts: Facts, cloud: Cloud) -> Iterat
 def without_entry(host: str, entry: ConfigEntry, cloud: Cloud) -> Option:
     """Return the step that takes an entry out of a host's ceph.conf; services of Ceph's clients there start anew."""
     restarts = tuple(role for role in CLIENT_ROLES if role in cloud.hosts[host].roles)
-    return Option(host=host, path=entry.file, section=entry.section, key=entry.key, value=None, restarts=restarts)
+    return Option(
+        host=host,
+        path=entry.file,
+        section=entry.section,
+        key=entry.key,
+        value=None,
+        reader="ceph",
+        restarts=restarts,
+    )

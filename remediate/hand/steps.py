@@ -12,6 +12,7 @@ from remediate.hand.files import Content, Json, Refused, State
 
 URI = "qemu:///system"
 SECRETS = "/etc/libvirt/secrets"
+KEYRINGS = "/etc/ceph"
 DIRECTORY_MODE = 0o755
 
 
@@ -98,11 +99,20 @@ def _with_text(hand: Hand, step: Json, old: Optional[Content]) -> Optional[Conte
     if old is not None and old.kind != "file":
         raise Refused("%s: is a folder" % step["path"])
     if step["text"] is None:
+        _refuse_linked(step["path"])
         return None
     text = step["text"]
     if step["key_of"]:
         text = text.replace("{key}", hand.key(step["key_of"]))
     return _attributed(Content("file", "root", "root", 0o644), step, old)._replace(data=text.encode())
+
+
+def _refuse_linked(path: str) -> None:
+    """What a keyring's link leads to is in use, whatever its name."""
+    for name in os.listdir(KEYRINGS) if os.path.isdir(KEYRINGS) else ():
+        link = os.path.join(KEYRINGS, name)
+        if os.path.islink(link) and os.path.realpath(link) == os.path.realpath(path):
+            raise Refused("%s leads to %s, which is in use" % (link, path))
 
 
 def _with_attributes(hand: Hand, step: Json, old: Optional[Content]) -> Content:

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from fixtures.checks import applies, finding
+from fixtures.clients import DEBUGGING, QEMU_CACHE, is_loud, is_true, qemu_options
 from fixtures.cloud import Cloud
-from fixtures.facts.base import NotMeasured, need
+from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.system import ClientFolder, QemuClient
 from fixtures.targets import libvirt_of
 
-TRUE = frozenset({"true", "yes", "on", "1"})
-CACHE = ("rbd_cache", "rbd_cache_writethrough_until_flush")
 RESTART = "then restart or migrate the guests"
 
 
 def _options(host: HostFacts, cloud: Cloud) -> dict[str, str]:
-    """What ceph.conf says to QEMU: [global], then [client], then the users' own sections."""
-    conf = need(host.ceph_conf, f"{host.name}: ceph.conf")
-    if not conf.stat.exists:
-        raise NotMeasured(f"{host.name}: {conf.stat.path} is absent (see host.ceph_conf.present)")
-    users = {user for user in (cloud.ceph.users.cinder, cloud.ceph.users.nova) if user}
-    found: dict[str, str] = {}
-    for section in ("global", "client", *(f"client.{user}" for user in sorted(users))):
-        found |= {entry.key: entry.value for entry in conf.entries if entry.section == section}
-    return found
+    return {name: entry.value for name, entry in qemu_options(host, cloud).items()}
 
 
 def _client(host: HostFacts) -> QemuClient:
@@ -41,13 +30,15 @@ def test_qemu_caches_and_honours_flushes(hypervisor: HostFacts, cloud: Cloud) ->
     Why: without the first guests are slow; without the second an old guest loses what it wrote when its host dies.
     """
     options = _options(hypervisor, cloud)
-    off = {name: options[name] for name in CACHE if options.get(name, "true").lower() not in TRUE}
+    off = {name: options[name] for name in QEMU_CACHE if not is_true(options.get(name, "true"))}
     for socket in _client(hypervisor).sockets:
-        off |= {f"{socket.path}: {name}": socket.options[name] for name in CACHE if socket.options.get(name) == "false"}
+        off |= {
+            f"{socket.path}: {name}": socket.options[name] for name in QEMU_CACHE if socket.options.get(name) == "false"
+        }
     assert not off, finding(
         f"{hypervisor.name}: QEMU's client",
         found=off,
-        expected=f"{' and '.join(CACHE)} true",
+        expected=f"{' and '.join(QEMU_CACHE)} true",
         remedy=f"set both in [client] of ceph.conf, {RESTART}",
     )
 
@@ -124,7 +115,7 @@ def test_clients_log_apart_and_quietly(hypervisor: HostFacts, cloud: Cloud) -> N
     log, ops = options.get("log_file", ""), options.get("rbd_concurrent_management_ops", "")
     problems = [] if "$pid" in log else [f"log_file {log or 'unset'}"]
     problems += [] if ops.isdigit() and int(ops) >= 20 else [f"rbd_concurrent_management_ops {ops or 'unset'}"]
-    problems += [f"{name} {options[name]}" for name in ("debug_rbd", "debug_ms") if _is_loud(options.get(name, ""))]
+    problems += [f"{name} {options[name]}" for name in DEBUGGING if is_loud(options.get(name, ""))]
     problems += [
         f"{folder.stat.path} in no logrotate.d"
         for folder in _client(hypervisor).folders
@@ -136,11 +127,6 @@ def test_clients_log_apart_and_quietly(hypervisor: HostFacts, cloud: Cloud) -> N
         expected="a rotated log per $pid, 20 management operations, no debugging",
         remedy="mend [client] of ceph.conf, add the folder to logrotate.d",
     )
-
-
-def _is_loud(level: str) -> bool:
-    found = re.match(r"\d+", level)
-    return found is not None and int(found.group()) >= 20
 
 
 @pytest.mark.check("host.selinux.label", severity="major", source="S1")

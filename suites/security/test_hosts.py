@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from fixtures.around import each_host
 from fixtures.checks import applies, finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
-from fixtures.facts.host import File, HostFacts
+from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.facts.system import ConfigCopy, KeyResidue, SudoRule
-from fixtures.roles import role_on
-
-EVERYTHING = re.compile(r"(?:[A-Z]+\s*:\s*)*(?:[^,#]+,\s*)*ALL\s*(?:,|$)")
+from fixtures.privileges import is_at_home, is_closed, is_open_sudoers, is_roots_alone, may_do_too_much
 
 
 @pytest.mark.check("sec.host.admin_and_bootstrap", severity="critical", source="S1 IT")
@@ -26,19 +21,14 @@ def test_no_openstack_host_can_command_the_cluster(client_host: HostFacts, cloud
     Why: who breaks out of a guest, or into an API, has the whole cluster with it.
     """
     keyrings = need(client_host.system.admin_keyrings, f"{client_host.name}: keyrings of administrators")
-    roles = cloud.hosts[client_host.name].roles
-    at_home = any(role.startswith("ceph-") for role in roles) or cloud.ceph.access.host == client_host.name
-    bad = {file.path: f"{file.owner} {file.mode:04o}" for file in keyrings if not at_home or not _roots_alone(file)}
+    at_home = is_at_home(cloud, client_host.name)
+    bad = {file.path: f"{file.owner} {file.mode:04o}" for file in keyrings if not at_home or not is_roots_alone(file)}
     assert not bad, finding(
         f"{client_host.name}: keyrings",
         found=bad,
         expected="none" if not at_home else "root's, mode 0600",
         remedy="see that nothing uses it, then remove it; ceph auth rotate if others could read it",
     )
-
-
-def _roots_alone(file: File) -> bool:
-    return file.owner in ("root", "ceph") and not file.mode & 0o077
 
 
 @pytest.mark.check("sec.host.key_residue", severity="critical", source="S0 S1 S4 LS")
@@ -68,8 +58,7 @@ def test_configurations_keep_their_secrets(client_host: HostFacts, cloud: Cloud)
     Why: nova.conf.bak has the same passwords as nova.conf, and `glance/glance` is what everybody tries first.
     """
     copies = need(client_host.system.config_copies, f"{client_host.name}: configurations")
-    accounts = _accounts(client_host.name, cloud)
-    open_ = {it.stat.path: _mode(it) for it in copies if it.secret and not _closed(it, accounts)}
+    open_ = {it.stat.path: _mode(it) for it in copies if it.secret and not is_closed(it, client_host.name, cloud)}
     assert not open_, finding(
         f"{client_host.name}: configurations",
         found=open_,
@@ -94,19 +83,8 @@ def test_configurations_keep_their_secrets(client_host: HostFacts, cloud: Cloud)
     )
 
 
-def _accounts(host: str, cloud: Cloud) -> set[str]:
-    rows = [role_on(cloud, host, role) for role in cloud.hosts[host].roles]
-    return {"root", *(row.account for row in rows), *(row.group for row in rows)}
-
-
 def _mode(copy: ConfigCopy) -> str:
     return f"{copy.stat.owner}:{copy.stat.group} {copy.stat.mode:04o}"
-
-
-def _closed(copy: ConfigCopy, accounts: set[str]) -> bool:
-    project = Path(copy.stat.path).parts[2]
-    owners = accounts | {project}
-    return {copy.stat.owner, copy.stat.group} <= owners and not copy.stat.mode & 0o027
 
 
 @pytest.mark.check("sec.sudoers", severity="major", source="S1 S4")
@@ -117,10 +95,8 @@ def test_nobody_is_root_without_a_password(client_host: HostFacts, cloud: Cloud)
     """
     sudoers = need(client_host.system.sudoers, f"{client_host.name}: sudoers")
     applies(bool(sudoers.files), f"{client_host.name}: sudo is not installed")
-    allowed = {"root", *cloud.policy.sudo_without_password}
-    allowed |= {cloud.reach.user} if cloud.reach.sudo and cloud.reach.user else set()
-    bad = [_rule(rule) for rule in sudoers.rules if EVERYTHING.match(rule.commands) and rule.who not in allowed]
-    bad += [f"{file.path} {file.mode:04o}" for file in sudoers.files if file.mode & 0o337 or file.owner != "root"]
+    bad = [_rule(rule) for rule in sudoers.rules if may_do_too_much(rule, cloud)]
+    bad += [f"{file.path} {file.mode:04o}" for file in sudoers.files if is_open_sudoers(file)]
     bad += [f"visudo -c: {sudoers.problem}"] if sudoers.problem else []
     bad += [f"account {name} has a password" for name in sudoers.open_accounts]
     assert not bad, finding(

@@ -1,4 +1,4 @@
-"""Area hosts: keyrings."""
+"""Area host: the cephx keyrings of the services."""
 
 from __future__ import annotations
 
@@ -50,7 +50,15 @@ def give_the_keyring_to_its_service(client: Client, cloud: Cloud, facts: Facts) 
 @repairs("host.keyring.readable", disruption="safe")
 def let_the_service_read_the_keyring(client: Client, cloud: Cloud, facts: Facts) -> Iterator[Attributes]:
     """Set owner, group and mode, which is what closes a keyring most often."""
-    yield from give_the_keyring_to_its_service(client, cloud, facts)
+    steps = list(give_the_keyring_to_its_service(client, cloud, facts))
+    if not steps:
+        path = cloud.ceph.keyring(client.user)
+        raise NeedsOperator(
+            f"{client.host}: owner and mode of {path} are right: a folder on the way, an access list, or a link that "
+            "was laid on purpose keeps the service out",
+            f"namei -l {path}; getfacl {path}",
+        )
+    yield from steps
 
 
 @repairs("host.keyring.present", "host.keyring.entity_key", disruption="safe")
