@@ -152,7 +152,8 @@ def test_features_are_given_back_where_they_were_taken() -> None:
     facts = with_host("compute1", ceph_conf=conf.model_copy(update={"entries": (*conf.entries, entry)}))
     (option,) = asked("ceph.pool.default_features", "vms", facts)
     assert isinstance(option, Option)
-    assert (option.key, option.value, option.restarts) == ("rbd default features", None, ("nova-compute",))
+    assert (option.key, option.value, option.reader) == ("rbd default features", None, "ceph")
+    assert option.restarts == ("nova-compute",)
 
     options = {**the_facts().ceph.options, "client.glance": {"rbd_default_features": "layering"}}
     steps = asked("ceph.pool.default_features", "images", with_ceph(options=options))
