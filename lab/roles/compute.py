@@ -119,6 +119,8 @@ def _compute_config(machine: Machine, plan: Plan) -> ini.Config:
             "compute_driver": "libvirt.LibvirtDriver",
             "force_raw_images": True,
             "reserved_host_memory_mb": 0,
+            # Each reports all of Ceph, its copies included, as its own disk.
+            "disk_allocation_ratio": 0.1,
         },
         "libvirt": _libvirt(machine, plan),
         "workarounds": {

@@ -7,19 +7,20 @@ import pytest
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
-from fixtures.facts.ceph import CephFacts, OsdUse, Pool
+from fixtures.facts.ceph import OsdUse, Pool
 from fixtures.facts.host import HostFacts
 from fixtures.facts.images import PoolContent
 from fixtures.facts.openstack import BackendPool
 from fixtures.facts.run import Facts
 from fixtures.integration import OSD_RESERVE, backend_option, config_of, memory_of_osds
+from fixtures.room import allocated_disk, held_by, room_in, use_of
+from fixtures.sizes import GIB
 
 FULL_CODES = frozenset({"OSD_NEARFULL", "OSD_BACKFILLFULL", "OSD_FULL", "POOL_NEARFULL", "POOL_BACKFILLFULL"})
 MARGIN = 0.05
 """How far below nearfull the fullest OSD is to stay, as a part of its size."""
 VARIANCE = (0.85, 1.15)
 CAPACITY_TOLERANCE = 0.05
-GIB = 1 << 30
 
 
 @pytest.mark.check("cap.osd_fullness", severity="critical", source="HC")
@@ -87,10 +88,7 @@ def test_pool_has_room(pool: Pool, facts: Facts, cloud: Cloud) -> None:
 
     Why: users are refused, or guests stop, at the moment when nobody can buy disks any more.
     """
-    used = need(facts.ceph.usage, "ceph df").get(pool.name)
-    if used is None:
-        raise NotMeasured(f"ceph df does not list pool {pool.name}")
-    room = room_in(facts.ceph, pool)
+    used, room = use_of(facts.ceph, pool.name), room_in(facts.ceph, pool)
     wanted = max(int(used.stored * cloud.policy.pool_headroom), _content(facts, pool.name).largest)
     assert room > wanted, finding(
         f"pool {pool.name}",
@@ -112,12 +110,6 @@ def test_pool_has_room(pool: Pool, facts: Facts, cloud: Cloud) -> None:
     )
 
 
-def room_in(ceph: CephFacts, pool: Pool) -> int:
-    """Return the bytes that clients can still write into a pool: up to the fullest OSD, or to the pool's quota."""
-    used = need(ceph.usage, "ceph df")[pool.name]
-    return min(used.max_avail, max(0, pool.quota_bytes - used.stored)) if pool.quota_bytes else used.max_avail
-
-
 def _told_by_cinder(facts: Facts, cloud: Cloud) -> dict[str, float]:
     return {pool.name: float(pool.free_gb) for pool in _backends(facts, cloud) if isinstance(pool.free_gb, float)}
 
@@ -137,17 +129,14 @@ def _gib(size: int) -> str:
 
 
 @pytest.mark.check("cap.overcommit", severity="major", source="CREL-thin COV")
-def test_volumes_are_promised_within_a_stated_ratio(facts: Facts, cloud: Cloud) -> None:
+def test_disks_are_promised_within_a_stated_ratio(facts: Facts, cloud: Cloud) -> None:
     """Cinder's back end states max_over_subscription_ratio and reserves room, and its volumes are within the ratio.
 
-    Why: thin volumes promise more than there is; by default up to twenty times, and to the last byte.
+    Disks of servers are within what the vms pool holds, or policy.vms_overcommit times that.
+
+    Why: thin disks promise more than there is; by default up to twenty times, and to the last byte.
     """
-    name = cloud.ceph.pools.volumes
-    pool = facts.ceph.pool(name)
-    if pool is None:
-        raise NotMeasured(f"pool {name} does not exist (see ceph.pool.exists)")
-    room = room_in(facts.ceph, pool) + need(facts.ceph.usage, "ceph df")[name].stored
-    promised = _content(facts, name).provisioned / max(1, room)
+    promised = _content(facts, cloud.ceph.pools.volumes).provisioned / max(1, held_by(facts, cloud.ceph.pools.volumes))
     for host in cloud.hosts_with("cinder-volume"):
         config = config_of(facts.host(host), "cinder-volume")
         ratio = backend_option(config, cloud, "max_over_subscription_ratio")
@@ -159,11 +148,29 @@ def test_volumes_are_promised_within_a_stated_ratio(facts: Facts, cloud: Cloud) 
             remedy="set both for the back end; restart cinder-volume",
         )
         assert ratio == "auto" or promised <= float(ratio), finding(
-            f"pool {name}",
+            f"pool {cloud.ceph.pools.volumes}",
             found=f"volumes of {promised:.1f} times its room",
             expected=f"at most max_over_subscription_ratio {ratio}",
             remedy="add OSDs, or delete volumes; the scheduler places none until then",
         )
+    if cloud.ceph.pools.vms:
+        _expect_disks_to_fit(facts, cloud, cloud.ceph.pools.vms)
+
+
+def _expect_disks_to_fit(facts: Facts, cloud: Cloud, name: str) -> None:
+    times = cloud.policy.vms_overcommit
+    limit = held_by(facts, name) * times
+    promised = {
+        "images in the pool": _content(facts, name).provisioned,
+        "disk that Placement has given to servers": allocated_disk(facts, cloud) * GIB,
+    }
+    over = {what: _gib(size) for what, size in promised.items() if size > limit}
+    assert not over, finding(
+        f"pool {name}",
+        found=over,
+        expected=f"at most {_gib(int(limit))}: what it holds, policy.vms_overcommit {times:g} times",
+        remedy="add OSDs, delete servers, or say in policy.vms_overcommit how far disks may be promised",
+    )
 
 
 @pytest.mark.check("cap.object_map", severity="minor", source="RC")

@@ -29,12 +29,14 @@ SERVICES = {
     "volumev3": f"/volume/v3/{PROJECT}",
     "block-storage": f"/volume/v3/{PROJECT}",
     "compute": "/compute/v2.1",
+    "placement": "/placement",
 }
 FOLDERS = {
     "/identity/v3": "identity",
     "/image/v2": "image",
     f"/volume/v3/{PROJECT}": "block_storage",
     "/compute/v2.1": "compute",
+    "/placement": "placement",
 }
 PASSWORD = "not-to-be-told"
 
@@ -63,6 +65,10 @@ class ApiServer(ThreadingHTTPServer):
             return 201, self._token()
         if path in ("/identity/v3", "/compute/v2.1", "/volume/v3"):
             return 200, self._version(path)
+        if path == "/placement":
+            links = [{"rel": "self", "href": ""}]
+            version = {"id": "v1.0", "max_version": "1.39", "min_version": "1.0", "status": "CURRENT", "links": links}
+            return 200, {"versions": [version]}
         if path == "/image":
             return RECORDED["image root"]["status"], RECORDED["image root"]["body"]
         return self._recorded(path, query)
@@ -257,7 +263,8 @@ def test_services_types_and_pools_are_told(cloud: Cloud) -> None:
 
 def test_lists_only_are_asked_for(api: ApiServer, cloud: Cloud) -> None:
     _observed(cloud)
-    assert len(api.asked) < 30, api.asked
+    lists = [one for one in api.asked if "/resource_providers/" not in one]  # Placement has no list of inventories
+    assert len(lists) < 30, lists
 
 
 @pytest.mark.parametrize(
@@ -377,3 +384,23 @@ def test_specs_of_quality_know_their_types(api: ApiServer, cloud: Cloud) -> None
     api.exchanged["/types?is_public=None"] = (200, {"volume_types": bound})
     again = _observed(cloud).qos_specs
     assert not isinstance(again, Unreadable) and again[0].types == (kinds[0]["name"],)
+
+
+def test_disks_of_hypervisors_are_told_by_placement(api: ApiServer, cloud: Cloud) -> None:
+    (disk,) = need(_observed(cloud).disks)
+    assert (disk.provider, disk.total, disk.reserved, disk.ratio, disk.allocated) == ("compute1", 60, 10, 0.1, 3)
+    assert disk.usable == pytest.approx(5.0)
+    asked = [one for one in api.asked if "/resource_providers/" in one]
+    assert len(asked) == 3, "nothing of nested providers, and no usage of what has no disk"
+
+
+def test_a_provider_that_goes_meanwhile_has_no_disk(api: ApiServer, cloud: Cloud) -> None:
+    api.exchanged["/usages"] = (404, {"errors": [{"status": 404, "title": "Not Found"}]})
+    assert need(_observed(cloud).disks) == ()
+
+
+def test_a_placement_that_refuses_leaves_disks_unread(api: ApiServer, cloud: Cloud) -> None:
+    api.exchanged["/inventories"] = (403, {"errors": [{"status": 403, "title": "Forbidden"}]})
+    disks = _observed(cloud).disks
+    assert isinstance(disks, Unreadable)
+    assert "placement, disks of hypervisors" in disks.unreadable
