@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures import inventory
 from fixtures.checks import applies, finding
 from fixtures.clients import ORDINARY, client_option, features, pool_override, users_of_pool
 from fixtures.cloud import Cloud
@@ -244,6 +245,8 @@ def test_pool_has_no_snapshots_of_its_own(pool: Pool) -> None:
 def test_new_images_have_all_features(pool: Pool, facts: Facts, cloud: Cloud) -> None:
     """New images get layering, exclusive-lock, object-map, fast-diff and deep-flatten, alike everywhere.
 
+    The pool's newest image has them.
+
     Why: Glance, Cinder and Nova pass rbd_default_features on as it is; what it lacks no image has.
     """
     users = users_of_pool(cloud, pool.name)
@@ -262,6 +265,21 @@ def test_new_images_have_all_features(pool: Pool, facts: Facts, cloud: Cloud) ->
         found=bad,
         expected=f"{', '.join(sorted(ORDINARY | usual))} everywhere",
         remedy="ceph config rm client rbd_default_features; drop it from ceph.conf; rbd config pool rm",
+    )
+    if pool.name != cloud.ceph.pools.backups:  # whose service chooses features by itself
+        _expect_all_features_of_the_newest(pool, facts)
+
+
+def _expect_all_features_of_the_newest(pool: Pool, facts: Facts) -> None:
+    content = inventory.content_of(facts, pool.name)
+    newest = need(content.newest, f"newest image of pool {pool.name}") if content.newest else None
+    lacking = FEATURES - newest.features if newest else frozenset()
+    assert newest is None or not lacking, finding(
+        f"pool {pool.name}: {newest.name}, the newest image, of {newest.created}",
+        found=f"without {', '.join(sorted(lacking))}",
+        expected=", ".join(sorted(FEATURES)),
+        remedy="find the client that made it and has another ceph.conf; rbd feature enable "
+        f"{pool.name}/{newest.name} exclusive-lock object-map fast-diff (deep-flatten has none but a new image)",
     )
 
 

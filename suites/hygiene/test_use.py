@@ -14,11 +14,16 @@ from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.ceph import RbdLock, RbdWatcher, TrashEntry
 from fixtures.facts.images import PoolContent
 from fixtures.facts.run import Facts
+from fixtures.room import held_by, use_of
+from fixtures.sizes import GIB
 from fixtures.targets import pools
 from suites.hygiene.test_orphans import some
 
 NOBODYS = frozenset({"USER", "REMOVING"})
 """Who puts images into the trash to be purged; others keep them there for a use of their own."""
+
+LARGEST_TRASH = 0.05
+"""Of what the pool holds."""
 
 
 @pytest.fixture
@@ -117,7 +122,9 @@ def test_running_guests_are_not_kept_out(facts: Facts, cloud: Cloud) -> None:
 
 @pytest.mark.check("hyg.trash", severity="minor", source="LP1941815 OCS6342")
 def test_trash_is_emptied(pool_name: str, content: PoolContent, facts: Facts, cloud: Cloud) -> None:
-    """No image stays in the pool's trash long after it may be purged.
+    """No image stays in the pool's trash long after it may be purged, and the trash has under 5 % of the pool.
+
+    What it has is estimated: as large a part of what is stored as of what was promised.
 
     Why: "deleted" volumes keep their space where nothing purges the trash, or where a snapshot holds them.
     """
@@ -131,6 +138,22 @@ def test_trash_is_emptied(pool_name: str, content: PoolContent, facts: Facts, cl
         found=some(overdue),
         expected=f"purged {cloud.hygiene.trash_after} s after its deferment at the latest",
         remedy=f"rbd trash purge schedule add; rbd trash purge {pool_name}; delete or flatten what blocks it",
+    )
+    _expect_little(pool_name, content, facts)
+
+
+def _expect_little(pool_name: str, content: PoolContent, facts: Facts) -> None:
+    entries = need(content.trash, f"trash of {pool_name}")
+    if entries and all(entry.size is None for entry in entries):
+        raise NotMeasured(f"trash of {pool_name}: sizes of images were not told")
+    trashed = sum(entry.size or 0 for entry in entries)
+    share = trashed / max(1, trashed + content.provisioned)
+    stored, holds = share * use_of(facts.ceph, pool_name).stored, max(1, held_by(facts, pool_name))
+    assert stored < LARGEST_TRASH * holds, finding(
+        f"trash of pool {pool_name}",
+        found=f"{len(entries)} images of {trashed / GIB:.2f} GiB, about {stored / holds:.0%} of the pool",
+        expected=f"less than {LARGEST_TRASH:.0%} of the {holds / GIB:.2f} GiB that the pool holds",
+        remedy=f"rbd trash purge {pool_name} (what was deleted is gone then), and a schedule that does it more often",
     )
 
 

@@ -13,7 +13,7 @@ from fixtures.ceph import Answer, Ask, CephDenied, bulk
 from fixtures.ceph.access import Header, Json
 from fixtures.facts.base import Unreadable
 from fixtures.facts.ceph import CephFacts, RbdWatcher, TrashEntry
-from fixtures.facts.images import ImageLook, PoolContent
+from fixtures.facts.images import ImageLook, NewImage, PoolContent
 from fixtures.facts.openstack import Backup, Image, ImageApi, OpenStackFacts, Server, Volume, VolumeSnapshot
 from fixtures.facts.run import Facts
 from fixtures.observe import images as observation
@@ -32,6 +32,7 @@ LOCKED = bytes.fromhex(
 UNLOCKED = bytes.fromhex("010111000000000000000108000000696e7465726e616c")
 SIZE = bytes.fromhex("0000400000000000")
 FEATURES = bytes.fromhex("3d00000000000000")
+CREATED, CREATED_AT = bytes.fromhex("a98b016b9a9ac223"), "2026-11-21T12:16:41Z"
 MIGRATING = bytes.fromhex("3d02000000000000")
 
 A, B, C = (f"{digit * 8}-1111-1111-1111-111111111111" for digit in "abc")
@@ -83,9 +84,12 @@ def test_a_header_tells_whether_its_maps_are_invalid(flags: int, invalid: bool) 
 
 
 def test_a_header_tells_what_the_image_has() -> None:
-    told = _header({"size": SIZE, "features": FEATURES, "snapshot_0000000000000022": SNAPSHOT}, LOCKED)
+    keys = {"size": SIZE, "features": FEATURES, "create_timestamp": CREATED, "snapshot_0000000000000022": SNAPSHOT}
+    told = _header(keys, LOCKED)
     assert told == {
         "size": 4 << 20,
+        "features": 61,
+        "created": CREATED_AT,
         "snapshots": ["snapshot-77777777-1111-2222-3333-444444444444"],
         "lockers": ["client.14268"],
         "migrating": False,
@@ -323,6 +327,19 @@ def test_a_watcher_that_stays_is_told(read: Callable[..., Facts], monkeypatch: p
     ceph.looked = {f"volume-{A}": [busy]}
     facts = read(ceph, rows(volumes=(volume(A),)))
     assert inventory.content_of(facts, "volumes").looks[f"volume-{A}"].watchers == busy.watchers
+
+
+def test_the_newest_image_is_told_with_its_features(read: Callable[..., Facts]) -> None:
+    old, new = Header(1, features=61, created="2025-01-01T00:00:00Z"), Header(1, features=1, created=CREATED_AT)
+    state = {"volumes": {f"volume-{A}": new, f"volume-{B}": old, f"volume-{C}": Header(1, features=61)}}
+    newest = inventory.content_of(read(Pools(state), rows()), "volumes").newest
+    assert newest == NewImage(name=f"volume-{A}", created=CREATED_AT, features=frozenset({"layering"}))
+    assert inventory.content_of(read(Pools({"volumes": {}}), rows()), "volumes").newest is None
+
+
+def test_when_images_were_made_may_not_be_told(read: Callable[..., Facts]) -> None:
+    untold = Pools({"volumes": {f"volume-{A}": Header(1, created=None), f"volume-{B}": Header(1, created=CREATED_AT)}})
+    assert isinstance(inventory.content_of(read(untold, rows()), "volumes").newest, Unreadable)
 
 
 def test_contents_survive_json(read: Callable[..., Facts]) -> None:
