@@ -9,13 +9,15 @@ import pytest
 
 from fixtures.around import each_host
 from fixtures.checks import applies, finding
+from fixtures.clients import client_option
 from fixtures.cloud import Cloud, Role
-from fixtures.facts.base import NotMeasured, Unreadable, need
+from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.floors import verdicts
 from fixtures.integration import config_of
 from fixtures.oslo import OsloConfig
+from fixtures.targets import clients
 
 LIBVIRT_TCP = 16509
 CONSOLES = range(5900, 6000)
@@ -73,10 +75,9 @@ def _clear(cloud: Cloud, facts: Facts) -> Iterator[str]:
             yield f"{where}: messaging without TLS"
         if "database" in wanted and any(not _database_tls(url) for url in _connections(config)):
             yield f"{where}: database without TLS"
-    if "ceph" in wanted and "secure" not in facts.ceph.config.get("ms_client_mode", "unread"):
-        if "ms_client_mode" not in facts.ceph.config:
-            raise NotMeasured("Ceph: ms_client_mode was not read")
-        yield f"Ceph: ms_client_mode {facts.ceph.config['ms_client_mode']}"
+    if "ceph" in wanted:
+        modes = {client: client_option(facts, client, "ms_client_mode") for client in clients(cloud)}
+        yield from (f"{client}: ms_client_mode {mode}" for client, mode in modes.items() if mode.split() != ["secure"])
 
 
 def _configs(cloud: Cloud, facts: Facts) -> Iterator[tuple[str, Role, OsloConfig]]:

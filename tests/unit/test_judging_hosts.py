@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from fixtures.cloud import Cloud
+import recorded
+from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.files import File
 from fixtures.facts.host import ConfigEntry, HostFacts, IniFile, Libvirt, Service, Unit
 from fixtures.facts.openstack import Image, ImageApi, OpenStackFacts
 from fixtures.facts.run import Facts
+from fixtures.facts.store import load_facts
 from fixtures.facts.system import Clock, Confinement, Dump, Label, PackageSource, SudoRule, System
 from fixtures.floors import package_older, verdicts
 from fixtures.privileges import may_do_too_much
@@ -332,3 +334,21 @@ def test_dumps_are_judged(dump: dict[str, Any], encrypted: bool, said: str) -> N
         test_database.test_database_dumps_are_fresh_and_whole(cloud, facts)
         return
     assert said in _fails(lambda: test_database.test_database_dumps_are_fresh_and_whole(cloud, facts))
+
+
+@pytest.mark.parametrize(("mode", "said"), [("secure", ""), ("crc secure", "client.glance: ms_client_mode crc secure")])
+def test_clients_of_ceph_speak_in_secret_or_prefer_not_to(
+    mode: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSC_LAB_STATE", "/nonexistent")
+    lab = load_cloud(recorded.CLOUDS["default"])
+    cloud = lab.model_copy(update={"policy": lab.policy.model_copy(update={"encrypted": ("ceph",)})})
+    facts = load_facts(recorded.folder("default"))
+    ceph = facts.ceph.model_copy(
+        update={"options": {entity: {"ms_client_mode": mode} for entity in facts.ceph.options}}
+    )
+    told = facts.model_copy(update={"ceph_cluster": ceph})
+    if said:
+        assert said in _fails(lambda: security_services.test_nothing_travels_in_the_clear(cloud, told))
+    else:
+        security_services.test_nothing_travels_in_the_clear(cloud, told)
