@@ -342,3 +342,9 @@ manual(
     "nova.domain.rbd_xml",
 )
 manual("each point of `nova-status upgrade check` says what it wants; then run it again", "nova.status")
+manual(
+    "how often the pool's room may be given away is a decision: set disk_allocation_ratio on every hypervisor as the "
+    "finding computes it (or policy.vms_overcommit), and restart nova-compute; where a hypervisor's disk is not "
+    "Ceph's, its images_type or its log says why",
+    "nova.placement.disk_gb",
+)
