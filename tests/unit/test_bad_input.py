@@ -155,6 +155,7 @@ case $host in
     bare) command=$(echo "$command" | sed "s#for p in [^;]*;#for p in none;#"); answer;;
     refuses) echo "sudo: a password is required" >&2; exit 1;;
     babbles) head -c 3000000 /dev/urandom;;
+    floods) exec yes "a banner without end";;
     lies) echo '{"facts": {}}';;
     gone) echo "ssh: connect to host gone port 22: No route to host" >&2; exit 255;;
     *) answer;;
@@ -167,6 +168,7 @@ CAUSES = {
     "halts": "no answer within",
     "bare": "no python3 on this host",
     "babbles": "no answer (exit code 0)",
+    "floods": "an answer without end was cut off after 256 MiB",
     "lies": "no answer (exit code 0)",
     "gone": "No route to host (check network and firewall)",
 }

@@ -1,25 +1,29 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures import reach
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured
+from fixtures.pipes import ANSWER_BYTES, converse
 from fixtures.reach import CommandFailed, Hosts, Unreachable
 
 
-def cloud(hosts: dict[str, dict[str, Any]], **reach: Any) -> Cloud:
+def cloud(hosts: dict[str, dict[str, Any]], **ways: Any) -> Cloud:
     return Cloud.model_validate(
         {
             "name": "test",
             "hosts": {name: {"roles": ["glance-api"], **host} for name, host in hosts.items()},
-            "reach": reach,
+            "reach": ways,
             "ceph": {"pools": {"images": "i", "volumes": "v"}, "users": {"glance": "g", "cinder": "c"}},
             "cinder": {"backend": "rbd", "volume_type": "rbd"},
             "openstack": {"cloud": "test"},
@@ -55,6 +59,27 @@ def test_a_command_that_hangs_is_ended_with_its_children(here: Hosts, tmp_path: 
     time.sleep(1.2)
     assert not (tmp_path / "late").exists()
     assert here["here"].output("echo well") == "well\n"
+
+
+def test_a_host_that_prints_for_ever_is_ended(here: Hosts, tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Unreachable, match=r"here: an answer without end was cut off after 256 MiB \(log in"):
+        here["here"].run("echo $$ > %s; exec yes 'a banner without end'", str(tmp_path / "pid"))
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert kilobytes < 3 * ANSWER_BYTES >> 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert here["here"].output("echo well") == "well\n"
+
+
+def test_errors_without_end_are_an_answer_without_end(here: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "converse", partial(converse, most=1 << 20))
+    with pytest.raises(Unreachable, match="without end"):
+        here["here"].run("yes >&2")
+
+
+def test_what_a_command_does_not_read_is_no_error(here: Hosts) -> None:
+    assert here["here"].run("exec <&-; sleep 0.2; echo done", stdin=b"x" * 500_000).stdout == "done\n"
 
 
 def test_unreachable_is_not_measured() -> None:
