@@ -1,6 +1,7 @@
 """The root file system that every host starts from, built once and cached by content."""
 
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -13,7 +14,9 @@ from filelock import FileLock, Timeout
 
 from lab import apt, process
 from lab.errors import LabError
+from lab.plan import write_private
 from lab.progress import Progress
+from lab.state import State
 
 # Raise it when anything below changes what the base contains.
 RECIPE = 1
@@ -110,22 +113,50 @@ class Base:
         """Whether it is built and whole."""
         return self.path.is_dir()
 
-    def build(self, progress: Progress) -> None:
-        """Build it unless it is there; one build at a time on a machine."""
+    @contextmanager
+    def taken(self, user: State, progress: Progress) -> Iterator[None]:
+        """Build it unless it is there; within the block, a lab's state comes to refer to it.
+
+        Afterwards, bases that no lab refers to any more are removed. One command at a time on a
+        machine, so that none removes what another has just built.
+        """
         self.cache.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(self.cache, progress):
             if not self.exists():
                 self._build(progress)
+            self._note_user(user)
+            yield
+            self._remove_unused(progress)
 
     def _build(self, progress: Progress) -> None:
         progress.say(f"base: building {self.path} from {len(self.packages)} named packages, log {self.cache}/build.log")
         for stale in self.cache.glob("base-*.part"):
             shutil.rmtree(stale)
-        part = self.path.with_name(self.path.name + ".part")
+        part = _part(self.path)
         begun = progress.elapsed
         self._mmdebstrap(part)
+        if not _users_file(self.path).exists():
+            write_private(_users_file(self.path), "[]\n")
         part.rename(self.path)
         progress.say(f"base: built in {progress.elapsed - begun:.0f} s")
+
+    def _note_user(self, user: State) -> None:
+        # A base without this file is of a time when its users were not noted: it is never removed.
+        if (users := _users_file(self.path)).exists():
+            folders = {*json.loads(users.read_text()), str(user.folder)}
+            write_private(users, json.dumps(sorted(folders)) + "\n")
+
+    def _remove_unused(self, progress: Progress) -> None:
+        for users in sorted(self.cache.glob("base-*.users")):
+            path = users.with_suffix("")
+            folders = [Path(folder) for folder in json.loads(users.read_text())]
+            if path == self.path or any(_refers(folder, path) for folder in folders):
+                continue
+            progress.say(f"base: removing {path}, which no lab uses any more")
+            if path.exists():
+                path.rename(_part(path))  # a removal cut short leaves nothing that looks whole
+                shutil.rmtree(_part(path))
+            users.unlink()
 
     def _mmdebstrap(self, target: Path) -> None:
         log = self.cache / "build.log"
@@ -187,6 +218,23 @@ class Base:
             str(target),
             *apt.sources(self.suite),
         ]
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _users_file(path: Path) -> Path:
+    """Names the state folders of all labs that ever were made from a base."""
+    return path.with_name(f"{path.name}.users")
+
+
+def _refers(folder: Path, base: Path) -> bool:
+    try:
+        record = State(folder).load()
+    except (LabError, OSError, ValueError, TypeError):
+        return True  # what cannot be understood may need it
+    return record is not None and record.base == str(base)
 
 
 def cache_folder() -> Path:

@@ -165,8 +165,8 @@ def _preflight(lab: Lab, *, provision: bool) -> None:
 
 
 def _provision(lab: Lab, progress: Progress) -> Record:
-    lab.base.build(progress)
-    record = _begin_anew(lab)
+    with lab.base.taken(lab.state, progress):
+        record = _begin_anew(lab)
     try:
         _boot(lab, progress)
         run_all(*_provisioning(lab, progress))
