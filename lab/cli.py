@@ -145,11 +145,20 @@ def _break(options: argparse.Namespace, state: State) -> int:
 
 def _mend(options: argparse.Namespace, state: State) -> int:
     lab = _existing(state)
-    names = [options.name] if options.name else list(reversed(faults.broken(state)))
+    in_force = list(reversed(faults.broken(state)))
+    names = [options.name] if options.name else in_force
+    known = faults.load_faults(faults.fault_files())
+    lost = [name for name in in_force if name in names and name not in known]
+    to_mend = [_known_fault(name) for name in names if name not in lost]
     with state.locked("mend"):
-        faults.mend_faults(state, lab.plan, *(_known_fault(name) for name in names))
-    for name in names:
-        print(f"mended: {name}")
+        faults.mend_faults(state, lab.plan, *to_mend)
+    for fault in to_mend:
+        print(f"mended: {fault.name}")
+    if lost:
+        raise LabError(
+            f"not mended: {', '.join(lost)}: no fault of this name is declared any more, so nothing says how. "
+            "`python -m lab reset` takes away whatever was done to the hosts"
+        )
     if not names:
         print("nothing is broken: nothing to do")
     return 0
