@@ -35,7 +35,8 @@ manual(
 )
 manual(
     "a migration is finished or given up by whoever began it: `rbd migration execute IMAGE`, then `rbd migration "
-    "commit IMAGE`, or `rbd migration abort IMAGE`; an image of format 1 is exported and imported",
+    "commit IMAGE`, or `rbd migration abort IMAGE`; an image of format 1 is exported and imported; of two sides that "
+    "were both written, a person says which is thrown away: `rbd mirror image resync IMAGE` there",
     "hyg.rbd_features_locked",
 )
 LARGEST_FILE = 8 * MIB

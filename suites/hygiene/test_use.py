@@ -22,6 +22,9 @@ from suites.hygiene.test_orphans import some
 NOBODYS = frozenset({"USER", "REMOVING"})
 """Who puts images into the trash to be purged; others keep them there for a use of their own."""
 
+SPLIT = "split-brain"
+"""What rbd-mirror says of an image that was written on both sites."""
+
 LARGEST_TRASH = 0.05
 """Of what the pool holds."""
 
@@ -163,18 +166,32 @@ def _overdue(entry: TrashEntry, age: float) -> str:
 
 
 @pytest.mark.check("hyg.rbd_features_locked", severity="minor", source="RC")
-def test_no_image_is_half_migrated_or_of_the_first_format(pool_name: str, content: PoolContent) -> None:
-    """No image is between `rbd migration prepare` and `commit`, and none is of format 1.
+def test_no_image_is_half_migrated_split_or_of_the_first_format(
+    pool_name: str, content: PoolContent, facts: Facts
+) -> None:
+    """No image is between `rbd migration prepare` and `commit`, in a split-brain of mirrors, or of format 1.
 
-    Why: neither can be cloned or deleted by OpenStack; format 1 was retired with Nautilus.
+    Why: an image of the first or last kind can neither be cloned nor deleted by OpenStack, and format 1 was retired
+    with Nautilus; of one that was written on both sites, no site takes the other's data any more.
     """
     trash = need(content.trash, f"trash of {pool_name}")
     found = [f"{name}: prepared for a migration" for name in content.migrating]
     found += [f"{entry.name}: source of a migration, in the trash" for entry in trash if entry.source == "MIGRATION"]
     found += [f"{name}: format 1" for name, image_id in content.names.items() if not image_id]
+    found += [f"{name}: {why}" for name, why in _mirror_errors(pool_name, facts).items() if SPLIT in why]
     assert not found, finding(
         f"pool {pool_name}",
         found=some(found),
-        expected="images of format 2, in no migration",
-        remedy="rbd migration execute and commit, or abort; format 1: rbd export, rbd import --image-format 2",
+        expected="images of format 2, in no migration, with one primary site if they are mirrored",
+        remedy="rbd migration execute and commit, or abort; split-brain: rbd mirror image resync where the data is to "
+        "be thrown away; format 1: rbd export, rbd import --image-format 2",
     )
+
+
+def _mirror_errors(pool_name: str, facts: Facts) -> dict[str, str]:
+    pool = facts.ceph.pool(pool_name)
+    mirror = need(pool.mirror if pool else None, f"mirroring of pool {pool_name}")
+    told = mirror.errors or {}
+    if mirror.states.get("error", 0) > len(told):
+        raise NotMeasured(f"pool {pool_name}: why mirrored images are in error was told of {len(told)} only")
+    return told
