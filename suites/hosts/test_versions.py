@@ -15,17 +15,28 @@ from fixtures.facts.run import Facts
 from fixtures.facts.system import PackageSource
 from fixtures.floors import hypervisor_floor, verdicts
 from fixtures.targets import libvirt_of
-from fixtures.versions import version
+from fixtures.versions import Version, version
 
 NATIVE_TLS = {"libvirt": "4.4.0", "QEMU": "2.11.0"}
 UNDATED = frozenset({"stable", "oldstable", "testing", "unstable", "main", "any", ".", ""})
 
 
+OLDEST_CEPH = {
+    releases.CEPH_FROM_MIMIC: 13,
+    releases.CEPH_FROM_NAUTILUS: 14,
+    releases.CEPH_FROM_OCTOPUS: 15,
+    releases.CEPH_FROM_PACIFIC: 16,
+    releases.CEPH_FROM_QUINCY: 17,
+}
+"""Since when Cinder supports which of Ceph's releases at the oldest, in order."""
+
+
 @pytest.mark.check("pkg.ceph_alignment", severity="major", source="CD CREL-minver")
 def test_client_libraries_fit_the_cluster(cloud: Cloud, facts: Facts) -> None:
-    """All clients have the same librbd, not more than one release away from the cluster.
+    """All clients have the same librbd, not more than one release away from the cluster, which Cinder supports.
 
     Why: two releases apart nobody has tested them together; one host apart from the others, only some guests fail.
+    Cinder is tested with the two releases of Ceph that were stable at its time, and with the two before them.
     """
     hosts = cloud.hosts_with(*CLIENT_ROLES)
     installed = {name: releases.librbd_version(cloud, facts, name) for name in hosts}
@@ -44,6 +55,22 @@ def test_client_libraries_fit_the_cluster(cloud: Cloud, facts: Facts) -> None:
         expected=f"{_dotted(usual(installed))} as on the other hosts",
         remedy="install the same version everywhere",
     )
+    _expect_supported(cloud, facts, cluster)
+
+
+def _expect_supported(cloud: Cloud, facts: Facts, cluster: Version) -> None:
+    wanted = {name: _oldest(cloud, facts, name) for name in cloud.hosts_with("cinder-volume", "cinder-backup")}
+    refused = {name: f"Ceph {oldest} or newer" for name, oldest in wanted.items() if cluster[0] < oldest}
+    assert not refused, finding(
+        "the cluster",
+        found=f"Ceph {_dotted(cluster)}",
+        expected=refused,
+        remedy="upgrade Ceph, two releases at a time at most, before OpenStack is upgraded any further",
+    )
+
+
+def _oldest(cloud: Cloud, facts: Facts, host: str) -> int:
+    return max((number for gate, number in OLDEST_CEPH.items() if gate.reached(cloud, facts, host)), default=0)
 
 
 def _dotted(numbers: tuple[int, ...]) -> str:

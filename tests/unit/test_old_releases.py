@@ -10,7 +10,7 @@ import pytest
 
 import recorded
 from fixtures.cloud import Cloud, load_cloud
-from fixtures.cloud.model import Glance
+from fixtures.cloud.model import Glance, Releases
 from fixtures.facts.host import ConfigEntry, HostFacts, Service
 from fixtures.facts.openstack import (
     Attachment,
@@ -28,6 +28,7 @@ from suites.backup import test_service as test_backup
 from suites.cinder import test_options, test_volumes
 from suites.glance import test_api, test_store_options
 from suites.glance import test_service as test_glance
+from suites.hosts import test_versions
 
 PROJECT = Path(__file__).parents[2]
 CLOUD = load_cloud(PROJECT / "clouds/lab.yaml")
@@ -200,6 +201,33 @@ def test_the_first_image_api_may_be_named_until_queens() -> None:
     named: Options = {"DEFAULT": {"enable_v1_api": "True", "registry_host": "10.0.0.1"}}
     assert judged(check, cloud_of("mitaka", "glance-api", named)).startswith("n/a")
     assert "enable_v1_api, registry_host" in judged(check, cloud_of("ussuri", "glance-api", named))
+
+
+@pytest.mark.parametrize(
+    ("openstack", "ceph", "wanted"),
+    [
+        ("wallaby", "13.2.10", ""),
+        ("wallaby", "12.2.13", "Ceph 13 or newer"),
+        ("victoria", "12.2.13", ""),
+        ("yoga", "17.2.9", ""),  # as Ubuntu 22.04 has them: newer than Cinder's policy speaks of
+        ("zed", "16.2.15", ""),
+        ("zed", "13.2.10", "Ceph 14 or newer"),
+        ("2023.2", "14.2.22", "Ceph 15 or newer"),
+        ("2024.1", "15.2.17", ""),
+        ("2024.2", "15.2.17", "Ceph 16 or newer"),
+        ("2025.2", "16.2.15", ""),
+        ("2026.1", "16.2.15", "Ceph 17 or newer"),
+        ("2026.2", "21.2.0", ""),
+    ],
+)
+def test_cinder_supports_four_releases_of_ceph(openstack: str, ceph: str, wanted: str) -> None:
+    hosts = {name: host.model_copy(update={"packages": {"librbd1": ceph}}) for name, host in RECORDED.hosts.items()}
+    cluster = RECORDED.ceph.model_copy(update={"versions": {f"ceph version {ceph} (0) x (stable)": 6}})
+    facts = RECORDED.model_copy(update={"hosts": hosts, "ceph_cluster": cluster})
+    cloud = CLOUD.model_copy(update={"releases": Releases(openstack=openstack)})
+    said = judged(test_versions.test_client_libraries_fit_the_cluster, facts, cloud=cloud)
+    assert wanted in said
+    assert bool(said) == bool(wanted)
 
 
 def test_locations_are_for_services_since_2024_2() -> None:
