@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,8 +29,30 @@ class _Step(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     irreversible: ClassVar[str] = ""
     """Why it cannot be taken back; "" where it can."""
+    wish: ClassVar[frozenset[str]] = frozenset()
+    """Its fields that say how the thing is to be; the others say which thing it is."""
     disruption: Disruption | None = None
     """Where it disturbs more than its repair does otherwise."""
+
+    @property
+    def thing(self) -> str:
+        """What it is about, the same for all steps about it."""
+        return self.model_dump_json(exclude={*self.wish, "disruption", "restarts"})
+
+    def joined(self, other: Self) -> Self:
+        """Return the step that does what this one and another about the same thing want.
+
+        Raises:
+            NeedsOperator: they want it to be different.
+        """
+        return self.model_copy(update={name: self._either(other, name) for name in self.wish})
+
+    def _either(self, other: Self, name: str) -> Any:
+        unset = type(self).model_fields[name].default
+        told = [value for step in (self, other) if (value := getattr(step, name)) != unset]
+        if any(value != told[0] for value in told):
+            raise NeedsOperator(f"wants to be otherwise what is first made so: {self}", str(other))
+        return told[0] if told else unset
 
 
 class _HostStep(_Step):
@@ -39,11 +61,27 @@ class _HostStep(_Step):
     host: str
     restarts: tuple[Role, ...] = ()
 
+    def joined(self, other: Self) -> Self:
+        """With the restarts of both."""
+        restarts = tuple(dict.fromkeys((*self.restarts, *other.restarts)))
+        return super().joined(other).model_copy(update={"restarts": restarts})
+
+
+class _OwnedStep(_HostStep):
+    """A step about what is at a path. Owner, group and mode stay where they are not given."""
+
+    wish: ClassVar[frozenset[str]] = frozenset({"owner", "group", "mode"})
+    path: str
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
+
 
 class Option(_HostStep):
     """An option of an INI file; with None it is taken out. Nothing else in the file changes."""
 
     kind: Literal["option"] = "option"
+    wish: ClassVar[frozenset[str]] = frozenset({"value"})
     path: str
     section: str
     key: str
@@ -56,45 +94,31 @@ class Option(_HostStep):
         return f"{self.host}: {self.path} [{self.section}] {self.key} {shown}"
 
 
-class File(_HostStep):
-    """A file's whole text; with None it is removed. "{key}" in it stands for the key of the entity `key_of`.
-
-    Owner, group and mode stay where they are not given.
-    """
+class File(_OwnedStep):
+    """A file's whole text; with None it is removed. "{key}" in it stands for the key of the entity `key_of`."""
 
     kind: Literal["file"] = "file"
-    path: str
+    wish: ClassVar[frozenset[str]] = frozenset({"text", "key_of", "owner", "group", "mode"})
     text: str | None
     key_of: str = ""
-    owner: str = ""
-    group: str = ""
-    mode: int | None = None
 
     def __str__(self) -> str:
         return f"{self.host}: {'remove' if self.text is None else 'write'} {self.path}"
 
 
-class Attributes(_HostStep):
-    """Owner, group and mode of what is at a path; what is not given stays."""
+class Attributes(_OwnedStep):
+    """Owner, group and mode of what is at a path."""
 
     kind: Literal["attributes"] = "attributes"
-    path: str
-    owner: str = ""
-    group: str = ""
-    mode: int | None = None
 
     def __str__(self) -> str:
         return f"{self.host}: owner and mode of {self.path}"
 
 
-class Folder(_HostStep):
+class Folder(_OwnedStep):
     """A folder that must be there."""
 
     kind: Literal["folder"] = "folder"
-    path: str
-    owner: str = ""
-    group: str = ""
-    mode: int | None = None
 
     def __str__(self) -> str:
         return f"{self.host}: folder {self.path}"
@@ -104,6 +128,7 @@ class Secret(_HostStep):
     """A libvirt secret that holds the key of a cephx user."""
 
     kind: Literal["secret"] = "secret"
+    wish: ClassVar[frozenset[str]] = frozenset({"usage", "private", "key_of"})
     uuid: str
     usage: str
     private: bool
@@ -139,6 +164,7 @@ class HostName(_HostStep):
     """The address of a name in /etc/hosts, where it stands there already."""
 
     kind: Literal["host-name"] = "host-name"
+    wish: ClassVar[frozenset[str]] = frozenset({"address"})
     path: str = "/etc/hosts"
     name: str
     address: str
@@ -151,6 +177,7 @@ class Label(_HostStep):
     """The SELinux type of what is at a path, as `restorecon` sets it."""
 
     kind: Literal["label"] = "label"
+    wish: ClassVar[frozenset[str]] = frozenset({"type"})
     path: str
     type: str
 
@@ -175,6 +202,7 @@ class Unit(_HostStep):
     """
 
     kind: Literal["unit"] = "unit"
+    wish: ClassVar[frozenset[str]] = frozenset({"role"})
     role: Role | None = None
     unit: str
     enable: bool = True
@@ -198,6 +226,7 @@ class PoolOption(_Step):
     """A pool's option, as `ceph osd pool set` knows it."""
 
     kind: Literal["pool-option"] = "pool-option"
+    wish: ClassVar[frozenset[str]] = frozenset({"value"})
     pool: str
     option: str
     value: str
@@ -221,6 +250,7 @@ class Caps(_Step):
     """A cephx user's caps: always all of them, since they are replaced at once. Without the user it is made."""
 
     kind: Literal["caps"] = "caps"
+    wish: ClassVar[frozenset[str]] = frozenset({"caps"})
     entity: str
     caps: dict[str, str]
 
@@ -232,6 +262,7 @@ class ClusterOption(_Step):
     """An option that the monitors keep (`ceph config`); with None it is taken out."""
 
     kind: Literal["cluster-option"] = "cluster-option"
+    wish: ClassVar[frozenset[str]] = frozenset({"value"})
     who: str
     option: str
     value: str | None
@@ -246,6 +277,7 @@ class OsdFlag(_Step):
     """A flag of the OSD map."""
 
     kind: Literal["osd-flag"] = "osd-flag"
+    wish: ClassVar[frozenset[str]] = frozenset({"on"})
     flag: str
     on: bool
 
@@ -257,6 +289,7 @@ class VolumeType(_Step):
     """A volume type with these extra specs; others that it has stay."""
 
     kind: Literal["volume-type"] = "volume-type"
+    wish: ClassVar[frozenset[str]] = frozenset({"specs"})
     name: str
     specs: dict[str, str]
 
@@ -268,6 +301,7 @@ class NewPool(_Step):
     """A replicated pool for RBD: made, tagged, initialised. It is taken back only while it is empty."""
 
     kind: Literal["new-pool"] = "new-pool"
+    wish: ClassVar[frozenset[str]] = frozenset({"size", "min_size", "rule"})
     pool: str
     size: int
     min_size: int
@@ -292,6 +326,7 @@ class PoolQuota(_Step):
     """A quota of a pool; 0: none."""
 
     kind: Literal["pool-quota"] = "pool-quota"
+    wish: ClassVar[frozenset[str]] = frozenset({"value"})
     pool: str
     quota: Literal["max_bytes", "max_objects"]
     value: int
@@ -304,6 +339,7 @@ class PoolOverride(_Step):
     """An option of librbd for one pool; with None it is taken out."""
 
     kind: Literal["pool-override"] = "pool-override"
+    wish: ClassVar[frozenset[str]] = frozenset({"value"})
     pool: str
     option: str
     value: str | None
@@ -318,6 +354,7 @@ class PoolMirror(_Step):
     """How a pool is mirrored to another cluster."""
 
     kind: Literal["pool-mirror"] = "pool-mirror"
+    wish: ClassVar[frozenset[str]] = frozenset({"mode"})
     pool: str
     mode: Literal["disabled", "image", "pool"]
 
@@ -329,6 +366,7 @@ class TrashSchedule(_Step):
     """A schedule by which the manager purges a pool's trash of what is past its deferment."""
 
     kind: Literal["trash-schedule"] = "trash-schedule"
+    wish: ClassVar[frozenset[str]] = frozenset({"interval"})
     pool: str
     interval: str
 
@@ -340,6 +378,7 @@ class MinClient(_Step):
     """The oldest release whose clients may connect."""
 
     kind: Literal["min-client"] = "min-client"
+    wish: ClassVar[frozenset[str]] = frozenset({"release"})
     release: str
 
     def __str__(self) -> str:
@@ -350,6 +389,7 @@ class Balancer(_Step):
     """The manager's balancer, switched on in a mode."""
 
     kind: Literal["balancer"] = "balancer"
+    wish: ClassVar[frozenset[str]] = frozenset({"mode"})
     mode: str
 
     def __str__(self) -> str:
@@ -360,6 +400,7 @@ class DaemonOption(_Step):
     """What a running daemon was told beside all configuration; with None that is forgotten."""
 
     kind: Literal["daemon-option"] = "daemon-option"
+    wish: ClassVar[frozenset[str]] = frozenset({"value"})
     daemon: str
     option: str
     value: str | None

@@ -11,7 +11,7 @@ from fixtures.facts.base import need
 from fixtures.facts.host import ConfigEntry
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
-from fixtures.oslo import ENVIRONMENT, Name, OsloConfig
+from fixtures.oslo import ENVIRONMENT, Name, OsloConfig, section_name
 from fixtures.targets import service_of
 from remediate.model import NeedsOperator, Option
 from remediate.readiness import refuse_unready
@@ -108,7 +108,7 @@ class Configuration:
         ours = [path for path in later if not path.startswith(PACKAGED)]
         if not ours:
             raise NeedsOperator(f"{self.host}: {self.role} reads no file that is not its distribution's")
-        having = {entry.file for entry in self._entries() if _same_section(entry.section, section)}
+        having = {entry.file for entry in self._entries() if section_name(entry.section) == section_name(section)}
         return next((path for path in reversed(ours) if path in having), ours[0])
 
     def _files(self) -> list[str]:
@@ -120,18 +120,13 @@ class Configuration:
     def _look_alikes(self, section: str, key: str) -> Iterator[ConfigEntry]:
         """What somebody meant for the option and no service reads: other case, or dashes."""
         for entry in self._entries():
-            meant = _same_section(entry.section, section) and entry.key.lower().replace("-", "_") == key
+            meant = section_name(entry.section) == section_name(section) and entry.key.lower().replace("-", "_") == key
             if meant and entry.key != key and not entry.file.startswith(PACKAGED) and entry.file != ENVIRONMENT:
                 yield entry
 
 
 def _is(entry: ConfigEntry, section: str, key: str) -> bool:
-    return entry.key == key and _same_section(entry.section, section) and entry.file != ENVIRONMENT
-
-
-def _same_section(found: str, wanted: str) -> bool:
-    """Whether oslo.config takes them for one; of DEFAULT only the case counts."""
-    return found == wanted if "DEFAULT" in (found, wanted) else found.lower() == wanted.lower()
+    return entry.key == key and section_name(entry.section) == section_name(section) and entry.file != ENVIRONMENT
 
 
 def refuse_container(facts: Facts, host: str, role: str, *lines: str) -> None:

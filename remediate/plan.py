@@ -101,6 +101,16 @@ class _Wish:
     disruption: Disruption
     failures: list[Failure] = field(default_factory=list)
 
+    def join(self, failure: Failure, step: Step, disruption: Disruption) -> None:
+        """Take in what another check wants of the same thing.
+
+        Raises:
+            NeedsOperator: it wants it to be otherwise.
+        """
+        self.step = self.step.joined(step)  # type: ignore[arg-type]  # of one kind, since about one thing
+        self.failures.append(failure)
+        self.disruption = min(self.disruption, disruption, key=DISRUPTIONS.index)
+
 
 def make_plan(
     failures: Sequence[Failure],
@@ -137,14 +147,11 @@ def _wishes(
     for failure in failures:
         try:
             repair, steps = _asked(failure, known, cloud, facts)
+            for step in steps:
+                disruption = step.disruption or repair.disruption
+                wishes.setdefault(step.thing, _Wish(step, disruption)).join(failure, step, disruption)
         except NeedsOperator as refused:
             left.append(Left(failure=failure, reason=refused.reason, lines=refused.lines))
-            continue
-        for step in steps:
-            disruption = step.disruption or repair.disruption
-            wish = wishes.setdefault(step.model_dump_json(), _Wish(step, disruption))
-            wish.failures.append(failure)
-            wish.disruption = min(wish.disruption, disruption, key=DISRUPTIONS.index)
     return list(wishes.values()), left
 
 

@@ -6,22 +6,19 @@ import json
 import secrets
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
 
-from fixtures.ceph import open_ceph
-from fixtures.facts.base import NotMeasured, Unreadable
+from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
 from fixtures.observe.openstack import open_openstack
 from fixtures.observe.run import observe
 from fixtures.plugin import cloud_of
-from fixtures.reach import Hosts
 from fixtures.records import RecordError
 from fixtures.scratch.names import new_run_id
 from fixtures.stash import CHECK, CLOUD, FACTS
@@ -32,10 +29,10 @@ from remediate.model import DISRUPTIONS
 from remediate.plan import Failure, Plan, make_plan
 from remediate.registry import known
 from remediate.rollback import roll_back
-from remediate.site import Site, StepFailed
+from remediate.site import Site, StepFailed, opened
 from remediate.watch import Watch
 
-ROUNDS = 4
+ROUNDS = 6
 """One repair uncovers the next: a user, then its keyring, then the service; more means going in circles."""
 SETTLING = (0, 5, 10, 20)
 """Seconds of pause before each look; a warning of Ceph's goes within 15, a report of a service comes every 10."""
@@ -140,19 +137,14 @@ class Remediation:
     # ------------------------------------------------------------------ the run
 
     def _remediate(self, session: pytest.Session) -> None:
-        cloud = self._config.stash[CLOUD]
+        cloud, folder = self._config.stash[CLOUD], journals(self._config.stash[CLOUD].name)
         with ExitStack() as stack:
-            hosts = stack.enter_context(Hosts(cloud))
-            ceph = stack.enter_context(open_ceph(cloud, hosts))
-            site = Site(hosts, ceph, self._run, openstack=partial(open_openstack, cloud))
+            site = stack.enter_context(opened(cloud, self._run))
             if self._config.option.remediate == "plan":
                 self._show(self._planned(site), "plan: nothing is changed")
                 return
-            folder = journals(cloud.name)
-            reachable = [name for name, host in self._facts.hosts.items() if not isinstance(host, Unreadable)]
-            journal = Journal.create(folder, self._run, self._facts.ceph.fsid)
-            stack.callback(journal.close)
-            stack.enter_context(lock.held(site, self._run, reachable, folder, self._config.option.break_lock))
+            journal = stack.enter_context(closing(Journal.create(folder, self._run, self._facts.fsid)))
+            stack.enter_context(lock.held(site, self._run, self._facts.reached, folder, self._config.option.break_lock))
             self._converge(session, site, journal)
 
     def _converge(self, session: pytest.Session, site: Site, journal: Journal) -> None:
@@ -171,17 +163,18 @@ class Remediation:
         for number in range(1, ROUNDS + 1):
             self._show(plan, f"round {number}")
             if not plan.steps:
-                break
+                return plan
             api = open_openstack(self._config.stash[CLOUD])
             applied = apply(plan, site, Watch(api, self._facts), journal, self._tell)
             before, plan = plan, self._settled_plan(session, site, plan, applied)
             if not self._advanced(applied, before, plan):
                 break
+        self._show(plan, "what is left")
         return plan
 
     def _settled_plan(self, session: pytest.Session, site: Site, before: Plan, applied: Applied) -> Plan:
         """Look again until all is well or a repair uncovers the next; health and services take a moment to tell."""
-        for pause in SETTLING if applied.taken else (0,):
+        for pause in SETTLING if applied.taken and not applied.stopped else (0,):
             time.sleep(pause)
             self._look_again(session)
             plan = self._planned(site)
@@ -204,11 +197,10 @@ class Remediation:
         patterns: Sequence[str] = options.remediate_only or ("*",)
         failed = sorted((it for it, seen in self._seen.items() if seen.outcome == "failed"), key=str)
         wanted = [it for it in failed if any(fnmatchcase(it.check, pattern) for pattern in patterns)]
-        plan = make_plan(wanted, known(), cloud, self._facts, site, options.remediate_allow)
-        self._plans.append(plan)
-        return plan
+        return make_plan(wanted, known(), cloud, self._facts, site, options.remediate_allow)
 
     def _show(self, plan: Plan, title: str) -> None:
+        self._plans.append(plan)
         self._tell("")
         self._tell(f"remediation, {title}")
         for line in plan.lines():

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 
-from fixtures.ceph import open_ceph
 from fixtures.cloud import Cloud
-from fixtures.facts.base import NotMeasured, Unreadable
+from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
 from fixtures.observe.openstack import open_openstack
 from fixtures.observe.run import observe
-from fixtures.reach import Hosts
 from fixtures.records import RecordError
 from remediate import lock
 from remediate.converge import take_back
 from remediate.journal import Journal, journal_path, journals, runs
-from remediate.site import Site, StepFailed
+from remediate.site import StepFailed, opened
 from remediate.watch import Watch
 
 
@@ -34,14 +31,8 @@ def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
     folder = journals(cloud.name)
     journal = _claimed(folder, run)
     facts = observe(cloud, b"rollback", lambda line: None)
-    with ExitStack() as stack:
-        stack.callback(journal.close)
-        hosts = stack.enter_context(Hosts(cloud))
-        ceph = stack.enter_context(open_ceph(cloud, hosts))
-        _refuse_another_cloud(journal, facts)
-        site = Site(hosts, ceph, run, openstack=partial(open_openstack, cloud))
-        reachable = [name for name, host in facts.hosts.items() if not isinstance(host, Unreadable)]
-        stack.enter_context(lock.held(site, run, reachable, folder, breaking))
+    _refuse_another_cloud(journal, facts)
+    with closing(journal), opened(cloud, run) as site, lock.held(site, run, facts.reached, folder, breaking):
         taken = journal.taken()
         if not taken:
             print(f"run {run}: nothing is left to undo")
@@ -64,5 +55,5 @@ def _claimed(folder: Path, run: str) -> Journal:
 
 
 def _refuse_another_cloud(journal: Journal, facts: Facts) -> None:
-    if journal.header.fsid != facts.ceph.fsid:
+    if facts.fsid and journal.header.fsid and journal.header.fsid != facts.fsid:
         raise RecordError(f"{journal.path} is of another cluster ({journal.header.fsid})")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from fixtures.ceph import CephAccess, CephError
-from fixtures.facts.base import NotMeasured
+from fixtures.ceph import CephAccess, CephError, open_ceph
+from fixtures.cloud import Cloud
+from fixtures.facts.base import NotMeasured, Unreadable, need
 from fixtures.observe import collector
+from fixtures.observe.openstack import open_openstack
 from fixtures.observe.parcel import FIND_PYTHON, program
-from fixtures.reach import Reach
+from fixtures.reach import Hosts, Reach
 from remediate import api_steps, ceph_steps, hand
 from remediate.model import ApiStep, CephStep, File, HostStep, Packages, Secret, State, Step
 
@@ -46,12 +50,25 @@ class Preview:
         return bool(self.diff)
 
 
+@contextmanager
+def opened(cloud: Cloud, run: str) -> Iterator[Site]:
+    """Open the ways to a cloud for one run; a Ceph that does not answer leaves the hosts."""
+    with ExitStack() as stack:
+        hosts = stack.enter_context(Hosts(cloud))
+        ceph: CephAccess | Unreadable
+        try:
+            ceph = stack.enter_context(open_ceph(cloud, hosts))
+        except CephError as error:
+            ceph = Unreadable(unreadable=str(error))
+        yield Site(hosts, ceph, run, openstack=partial(open_openstack, cloud))
+
+
 class Site:
     """A cloud's hosts and cluster, for one run.
 
     Args:
         hosts: The ways to the hosts.
-        ceph: The cluster, asked as an administrator.
+        ceph: The cluster, asked as an administrator; or why it is not to be asked.
         run: The run's id; what the way back needs is kept under it on each host.
         places: Where hosts keep that and the lock, for tests.
         openstack: Opens a connection as OpenStack's administrator.
@@ -60,7 +77,7 @@ class Site:
     def __init__(
         self,
         hosts: Mapping[str, Reach],
-        ceph: CephAccess,
+        ceph: CephAccess | Unreadable,
         run: str,
         places: Mapping[str, str] | None = None,
         openstack: api_steps.OpenApi | None = None,
@@ -86,8 +103,8 @@ class Site:
         return [found[number] for number in range(len(steps))]
 
     def _preview_asked(self, step: CephStep | ApiStep) -> Preview:
-        kind, way = self._asked_of(step)
         try:
+            kind, way = self._asked_of(step)
             before, after = kind.look(way, step), kind.wanted(step)
         except (CephError, NotMeasured) as error:
             return Preview(refused=str(error))
@@ -95,7 +112,9 @@ class Site:
 
     def _asked_of(self, step: CephStep | ApiStep) -> tuple[Any, Any]:
         """The module that takes a step, and its way to what the step is about."""
-        return (api_steps, self._openstack) if isinstance(step, ApiStep) else (ceph_steps, self._ceph)
+        if isinstance(step, ApiStep):
+            return api_steps, self._openstack
+        return ceph_steps, need(self._ceph, "Ceph")
 
     def _preview_host(self, host: str, steps: Sequence[Step]) -> list[Preview]:
         try:
@@ -194,7 +213,7 @@ class Site:
 
     def _key(self, entity: str) -> str:
         try:
-            return str(self._ceph.mon("auth get-key", entity=entity)["key"])
+            return str(need(self._ceph, "Ceph").mon("auth get-key", entity=entity)["key"])
         except CephError as error:
             if error.missing:
                 return ""  # made by an earlier step of the same plan: its key is not known yet

@@ -68,15 +68,13 @@ def _spans(lines: List[str], section: str) -> Iterator[Span]:
         if line.startswith("["):
             if begun is not None:
                 yield begun, number
-            begun = number + 1 if _same(line.rstrip()[1:-1], section) else None
+            begun = number + 1 if _section(line.rstrip()[1:-1]) == _section(section) else None
     if begun is not None:
         yield begun, len(lines)
 
 
-def _same(found: str, wanted: str) -> bool:
-    if "default" in (found.lower(), wanted.lower()):
-        return found == wanted  # [DEFAULT] is the only name whose case counts
-    return found.lower() == wanted.lower()
+def _section(name: str) -> str:
+    return name if name == "DEFAULT" else name.lower()  # as oslo.config compares them
 
 
 def _is_assignment(line: str) -> bool:

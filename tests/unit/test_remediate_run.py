@@ -55,11 +55,10 @@ class Watch:
     def __init__(self, *args): pass
 
 fixtures.observe.run.observe = remediate.plugin.observe = observe
-remediate.plugin.Site = Pretended
+remediate.plugin.opened = lambda cloud, run: contextlib.nullcontext(Pretended({}, None, run))
 remediate.plugin.Watch = Watch
 remediate.plugin.SETTLING = (0, 0)
 remediate.plugin.open_openstack = lambda cloud: None
-remediate.plugin.open_ceph = lambda cloud, hosts: contextlib.nullcontext()
 lock.held = lambda *args: contextlib.nullcontext()
 '''
 OLD_CAPS = {"mon": "allow r", "osd": "profile rbd pool=images", "mgr": "profile rbd pool=images"}
