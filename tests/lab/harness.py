@@ -30,6 +30,7 @@ from lab.lab import Lab
 from lab.machine import Machine
 from lab.state import State
 from reports.model import Entry, Report
+from tests.collecting import collected_checks
 from tests.lab.snapshot import Snapshot, snapshot
 
 PROJECT = Path(__file__).parents[2]
@@ -140,23 +141,27 @@ class LabUnderTest:
             done.returncode, done.stdout, Report.model_validate_json(path.read_text()), path.parent.resolve()
         )
 
+    def judging(self, *broken: Fault) -> tuple[str, str]:
+        """Options by which static checks run: those that ask services take seconds, so only for a fault of theirs."""
+        named = {check for fault in broken for check in (*fault.fails, *fault.also)}
+        asked = collected_checks(self.cloud_file, "asks_services") & named
+        return "-m", "static" if asked else "static and not asks_services"
+
     def break_(self, fault: Fault) -> None:
         """Break one thing."""
         faults.break_fault(self.state, Lab.recorded(self.state).plan, fault)
 
-    def mend(self, fault: Fault) -> None:
-        """Mend it."""
-        faults.mend_faults(self.state, Lab.recorded(self.state).plan, fault)
+    def mend(self, *broken: Fault) -> None:
+        """Mend them, in this order."""
+        faults.mend_faults(self.state, Lab.recorded(self.state).plan, *broken)
 
     def snapshot(self, *, times: bool = False) -> Snapshot:
         """What all of its hosts and its cluster are."""
         return snapshot(Lab.recorded(self.state).plan.machines, times=times)
 
-    def roll_back(self, run: str, *options: str) -> str:
-        """Undo a remediating run; returns what was said."""
-        done = self.python("-m", "pytest", "--cloud", self.cloud_file, "--rollback", run, *options)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+    def roll_back(self, run: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Undo a remediating run."""
+        return self.python("-m", "pytest", "--cloud", self.cloud_file, "--rollback", run, *options)
 
     def mend_all(self) -> None:
         """Mend what an earlier, killed run left broken."""

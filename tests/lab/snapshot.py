@@ -43,7 +43,8 @@ ON_THE_CLUSTER = r"""
 import hashlib, json, subprocess
 
 def ceph(*words):
-    return json.loads(subprocess.run(["ceph", *words, "-f", "json"], stdout=subprocess.PIPE, check=True).stdout)
+    asked = ["ceph", "--connect-timeout", "10", *words, "-f", "json"]
+    return json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)
 
 told = {}
 for one in ceph("auth", "ls")["auth_dump"]:

@@ -13,7 +13,6 @@ import pytest
 
 from lab import faults
 from lab.faults import Fault
-from tests.collecting import collected_checks
 from tests.lab.harness import LabUnderTest, SuiteRun
 
 FAULTS = faults.load_faults(faults.fault_files())
@@ -27,10 +26,8 @@ IN_SLICE = [
 @pytest.mark.parametrize("name", IN_SLICE)
 def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> None:
     fault = FAULTS[name]
-    # What asks the services takes seconds of CPU; only faults that name such a check pay for it.
-    asked = collected_checks(lab.cloud_file, "asks_services") & {*fault.fails, *fault.also}
     with _broken(lab, fault):
-        run = lab.suite("-m", "static" if asked else "static and not asks_services", "-q", "--fail-on=info")
+        run = lab.suite(*lab.judging(fault), "-q", "--fail-on=info")
     caught, blind, expected = run.ids("failed"), run.ids("not measured"), set(fault.fails)
     assert expected <= caught, f"not caught: {', '.join(sorted(expected - caught))}{_told(run, caught | blind)}"
     beyond = (caught if fault.blinds else caught | blind) - expected - set(fault.also)

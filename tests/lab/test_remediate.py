@@ -1,4 +1,4 @@
-"""Break one thing and let the suite repair it: nothing else is touched, and the way back ends at the same byte.
+"""Break things and let the suite repair them: nothing else is touched, and the way back ends at the same byte.
 
 A second `--remediate` changes nothing at all. What is left to a person (a check's `manual`, or
 `left` of the fault) is told as such.
@@ -7,20 +7,33 @@ A second `--remediate` changes nothing at all. What is left to a person (a check
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from pydantic import TypeAdapter
 
+from fixtures.cloud import load_cloud
 from lab import faults
 from lab.faults import Fault
 from remediate import model
-from remediate.model import Restart, Step, Unit
-from tests.collecting import collected_checks
-from tests.lab.harness import LabUnderTest, SuiteRun
+from remediate.journal import journals
+from remediate.model import DISRUPTIONS, Disruption, Restart, Step, Unit
+from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
 from tests.lab.snapshot import changed
 
 FAULTS = faults.load_faults(faults.fault_files())
+BATCH = 12
+KILLED_AT = ("glance.locations-hidden", "ceph.pool-untagged", "ceph.caps-of-the-old-guides", "hosts.keyring-absent")
 _STEP: TypeAdapter[Step] = TypeAdapter(model.AnyStep)
 
 
@@ -33,63 +46,210 @@ class Repaired:
     steps: tuple[Step, ...]
 
 
-def _remediate(lab: LabUnderTest, *selected: str) -> Repaired:
-    run = lab.suite(*selected, "-q", "--remediate", "--remediate-allow=destructive")
+def _remediate(lab: LabUnderTest, *broken: Fault, allow: Disruption = "destructive") -> Repaired:
+    run = lab.suite(*lab.judging(*broken), "-q", "--remediate", f"--remediate-allow={allow}")
     plans = json.loads((run.folder / "plan.json").read_text())
     steps = [_STEP.validate_python(it["step"]) for plan in plans["rounds"] for it in plan["steps"]]
     return Repaired(run, plans["run"], tuple(steps))
 
 
-@pytest.mark.whole_table
-@pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_repaired_and_can_be_had_back(lab: LabUnderTest, name: str) -> None:
-    fault = FAULTS[name]
-    started: dict[str, set[str]] = {}
-    asked = collected_checks(lab.cloud_file, "asks_services") & {*fault.fails, *fault.also}
-    selected = ("-m", "static" if asked else "static and not asks_services")
+@contextmanager
+def _broken(lab: LabUnderTest, *broken: Fault) -> Iterator[list[Step]]:
+    """Faults in force, mended at the end; takes the steps that were taken meanwhile."""
+    taken: list[Step] = []
     try:
-        lab.break_(fault)
-        broken = lab.snapshot()
-        first = _remediate(lab, *selected)
+        for fault in broken:
+            lab.break_(fault)
+        yield taken
+    finally:
+        lab.mend(*reversed(broken))
+        _start_again(lab, taken)
+
+
+def _start_again(lab: LabUnderTest, taken: list[Step]) -> None:
+    """What the way back started anew was started with what was broken."""
+    started: dict[str, set[str]] = {}
+    for step in taken:
+        if isinstance(step, Restart | Unit):
+            started.setdefault(step.host, set()).add(step.unit)
+    for host, units in started.items():
+        lab.machine(host).run(f"systemctl restart {' '.join(sorted(units))}")
+
+
+def _is_repaired_and_can_be_had_back(lab: LabUnderTest, *broken: Fault) -> None:
+    with _broken(lab, *broken) as taken:
+        before = lab.snapshot()
+        first = _remediate(lab, *broken)
+        taken += first.steps
         repaired = lab.snapshot(times=True)
-        second = _remediate(lab, *selected)
-        _judge(fault, first)
+        for fault in broken:
+            _judge(fault, first.run)
+        beyond = first.run.ids("failed", "not measured", "needs operator") - _named(broken)
+        assert not beyond, first.run.output
+        second = _remediate(lab, *broken)
         assert not second.steps, second.run.output
         assert changed(repaired, lab.snapshot(times=True)) == set(), "changed by a second run"
-        for step in first.steps:
-            if isinstance(step, Restart | Unit):
-                started.setdefault(step.host, set()).add(step.unit)
         if first.steps:
-            lab.roll_back(first.id)
-        assert changed(broken, lab.snapshot()) == set(), "not taken back"
-    finally:
-        lab.mend(fault)
-        for host, units in started.items():  # they were started anew with what was broken
-            lab.machine(host).run(f"systemctl restart {' '.join(sorted(units))}")
+            _take_back(lab, first)
+        assert changed(before, lab.snapshot()) == set(), "not taken back"
 
 
-def _judge(fault: Fault, repaired: Repaired) -> None:
-    """Healed, or left to a person with a reason; never worse than before."""
-    run = repaired.run
-    failing = run.ids("failed", "not measured", "needs operator")
-    assert failing <= {*fault.fails, *fault.also}, run.output
+def _named(broken: tuple[Fault, ...]) -> set[str]:
+    return {check for fault in broken for check in (*fault.fails, *fault.also)}
+
+
+def _judge(fault: Fault, run: SuiteRun) -> None:
+    """Healed, or left to a person with a reason."""
+    mine = {*fault.fails, *fault.also}
+    left = run.ids("failed", "not measured", "needs operator") & mine
     if fault.left:
-        assert failing, f"is healed; `left` is not needed: {run.output}"
-        assert run.ids("needs operator"), run.output
+        assert left, f"{fault.name} is healed; `left` is not needed: {run.output}"
+        assert run.ids("needs operator") & mine, run.output
     else:
-        assert not failing, run.output
+        assert not left, run.output
         assert set(fault.fails) <= run.ids("healed"), run.output
-        assert run.exit_code == pytest.ExitCode.OK
+
+
+def _take_back(lab: LabUnderTest, repaired: Repaired) -> None:
+    done = lab.roll_back(repaired.id)
+    lasting = any(step.irreversible for step in repaired.steps)
+    assert done.returncode == lasting, done.stdout
+    assert ("cannot be undone" in done.stdout) == lasting, done.stdout
+
+
+def _goes_with_others(fault: Fault) -> bool:
+    return not (fault.blinds or fault.settle)
+
+
+def _batches() -> list[tuple[str, ...]]:
+    """Faults to be broken at the same time: no two of a batch are seen by the same check."""
+    batches: list[list[Fault]] = []
+    for fault in filter(_goes_with_others, FAULTS.values()):
+        fitting = (it for it in batches if len(it) < BATCH and not _named(tuple(it)) & {*fault.fails, *fault.also})
+        batch = next(fitting, None)
+        if batch is None:
+            batches.append(batch := [])
+        batch.append(fault)
+    return [tuple(fault.name for fault in batch) for batch in batches]
+
+
+@pytest.mark.whole_table
+@pytest.mark.parametrize("names", _batches(), ids=lambda names: f"{names[0]}+{len(names) - 1}")
+def test_many_faults_are_repaired_at_once(lab: LabUnderTest, names: tuple[str, ...]) -> None:
+    _is_repaired_and_can_be_had_back(lab, *(FAULTS[name] for name in names))
+
+
+@pytest.mark.whole_table
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if not _goes_with_others(fault)])
+def test_fault_is_repaired_or_left_to_a_person(lab: LabUnderTest, name: str) -> None:
+    _is_repaired_and_can_be_had_back(lab, FAULTS[name])
 
 
 def test_a_plan_changes_nothing(lab: LabUnderTest) -> None:
     fault = FAULTS["glance.locations-hidden"]
-    try:
-        lab.break_(fault)
+    with _broken(lab, fault):
         before = lab.snapshot(times=True)
         run = lab.suite("-m", "static and not asks_services", "-q", "--remediate=plan")
         assert run.ids("failed") == set(fault.fails)
         assert "+show_image_direct_url = " in (run.folder / "plan.txt").read_text()
         assert changed(before, lab.snapshot(times=True)) == set()
-    finally:
-        lab.mend(fault)
+
+
+# ---------------------------------------------------------------------------- killed
+
+
+@pytest.mark.whole_table
+@pytest.mark.parametrize("lines", range(2, 11))
+def test_a_killed_run_is_had_back(lab: LabUnderTest, lines: int) -> None:
+    broken = tuple(FAULTS[name] for name in KILLED_AT)
+    with _broken(lab, *broken):
+        before = lab.snapshot()
+        done = lab.roll_back(_killed(lab, lines))
+        assert done.returncode == 0, done.stdout
+        assert changed(before, lab.snapshot()) == set(), done.stdout
+
+
+@pytest.mark.whole_table
+@pytest.mark.parametrize("lines", [3, 8])
+def test_a_killed_run_is_gone_on_with(lab: LabUnderTest, lines: int) -> None:
+    broken = tuple(FAULTS[name] for name in KILLED_AT)
+    with _broken(lab, *broken) as taken:
+        _killed(lab, lines)
+        run = _remediate(lab, *broken)
+        taken += run.steps
+        assert not run.run.ids("failed", "not measured", "needs operator"), run.run.output
+
+
+def _killed(lab: LabUnderTest, lines: int) -> str:
+    """Kill a remediating run, with all its processes, when its journal has so many lines; returns its id."""
+    folder = journals(load_cloud(PROJECT / lab.cloud_file).name)
+    known = set(folder.glob("*.jsonl"))
+    with lab.started("-m", "static and not asks_services", "-q", "--remediate") as process:
+        while process.poll() is None:
+            fresh = set(folder.glob("*.jsonl")) - known
+            if any(_lines(path) >= lines for path in fresh):
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.002)
+    return max(set(folder.glob("*.jsonl")) - known).stem
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
+
+
+# ---------------------------------------------------------------------------- any sequence
+
+
+class Sequence(RuleBasedStateMachine):
+    """Faults, repairs and ways back in any order: nothing fails that no fault explains, whatever was done."""
+
+    _lab: ClassVar[LabUnderTest]
+
+    def __init__(self) -> None:
+        """Begin with a healthy cloud."""
+        super().__init__()
+        self._broken: list[Fault] = []
+        self._runs: list[Repaired] = []
+
+    @precondition(lambda self: len(self._broken) < 4)
+    @rule(name=st.sampled_from([name for name, fault in FAULTS.items() if not (fault.blinds or fault.settle)]))
+    def something_breaks(self, name: str) -> None:
+        """One more fault, of other checks than those in force."""
+        fault = FAULTS[name]
+        if not _named((fault,)) & _named(tuple(self._broken)):
+            self._broken.append(fault)
+            self._lab.break_(fault)
+
+    @precondition(lambda self: self._broken)
+    @rule(allow=st.sampled_from(DISRUPTIONS))
+    def it_is_repaired(self, allow: Disruption) -> None:
+        """What fails afterwards was failing before, and is told."""
+        repaired = _remediate(self._lab, *self._broken, allow=allow)
+        self._runs.append(repaired)
+        self._explained(repaired.run)
+
+    @precondition(lambda self: self._runs)
+    @rule()
+    def the_last_repair_is_had_back(self) -> None:
+        """It may be refused where something was broken since; then too nothing else fails."""
+        self._lab.roll_back(self._runs.pop().id)
+        self._explained(self._lab.suite(*self._lab.judging(*self._broken), "-q"))
+
+    def _explained(self, run: SuiteRun) -> None:
+        assert run.ids("failed", "not measured", "needs operator") <= _named(tuple(self._broken)), run.output
+
+    def teardown(self) -> None:
+        """Mend what was broken; rules of hypothesis's own may have raised before."""
+        self._lab.mend(*reversed(self._broken))
+        _start_again(self._lab, [step for run in self._runs for step in run.steps])
+
+
+@pytest.mark.whole_table
+def test_any_sequence_converges_or_ends_with_a_person(lab: LabUnderTest) -> None:
+    bounds = settings(max_examples=4, stateful_step_count=6, deadline=None, derandomize=True, phases=[Phase.generate])
+
+    class OnThisLab(Sequence):
+        _lab = lab
+
+    run_state_machine_as_test(OnThisLab, settings=bounds)
