@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.checks import SEVERITIES
+from remediate.registry import known
 
 PROJECT = Path(__file__).parents[2]
 Function = ast.FunctionDef
@@ -124,3 +125,9 @@ def test_no_remedy_is_empty() -> None:
 def test_an_id_is_declared_once() -> None:
     ids = [ast.literal_eval(mark.args[0]) for _, function in CHECKS.values() if (mark := _mark(function))]
     assert sorted(ids) == sorted(set(ids))
+
+
+def test_every_check_has_a_repair_or_a_reason_why_not() -> None:
+    """And no repair is of a check that is not there any more."""
+    declared = {ast.literal_eval(mark.args[0]) for _, function in CHECKS.values() if (mark := _mark(function))}
+    assert declared == set(known())
