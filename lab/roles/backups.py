@@ -7,6 +7,7 @@ from lab.plan import Plan
 from lab.roles.role import Role, machine_with
 
 _FOLDER = "/var/backups/openstack"
+_KEEPERS = ("keystone", "libvirt")
 _DUMP = """
 schemas=$(mysql -N -B -e "select schema_name from information_schema.schemata
   where schema_name not in ('information_schema', 'performance_schema', 'mysql', 'sys')")
@@ -23,10 +24,11 @@ rm -f {folder}/etc/libvirt/secrets/*.base64
 """
 
 
-def _provision(machine: Machine, plan: Plan) -> None:
+def save(machine: Machine, plan: Plan) -> None:
+    """Keep what there is now, in place of what was kept before."""
     dump = machine_with(plan, "database").run(_DUMP).stdout
     machine.run(f"umask 077; mkdir -p {_FOLDER}; base64 -d > {_FOLDER}/database.sql.gz", stdin=dump)
-    for other in plan.with_role("ceph-client"):
+    for other in {it.name: it for role in _KEEPERS for it in plan.with_role(role)}.values():
         packed = base64.b64decode(other.run(_PACK).stdout)
         machine.run(_UNPACK.format(folder=f"{_FOLDER}/keys/{other.name}"), stdin=packed)
 
@@ -36,9 +38,10 @@ ROLES = (
         "backups",
         (),
         (),
-        _provision,
+        save,
         after=(
             "cloud",
+            "volume-type",
             "keystone",
             "glance",
             "placement",
@@ -47,7 +50,7 @@ ROLES = (
             "nova-compute",
             "neutron-server",
             "ceph-client",
-            "libvirt",
+            "libvirt-secrets",
         ),
     ),
 )

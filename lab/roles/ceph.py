@@ -143,8 +143,11 @@ def _osd(machine: Machine, plan: Plan) -> None:
     units.start(machine, "ceph-osd.target", *_OSD_UNITS)
 
 
-def _pools(machine: Machine, plan: Plan) -> None:
+def _up_and_in(machine: Machine, plan: Plan) -> None:
     poll("every OSD is up and in", lambda: _all_up(_status(machine)), timeout=180)
+
+
+def _pools(machine: Machine, plan: Plan) -> None:
     pools = plan.profile.pools.values()
     machine.run("\n".join(f"ceph osd pool create {name} 32 32 --autoscale-mode=on" for name in pools))
     machine.run("\n".join(f"rbd pool init {name}" for name in pools))
@@ -155,7 +158,7 @@ def _pools(machine: Machine, plan: Plan) -> None:
         machine.run(f"ceph auth get-or-create client.{user} {words} >/dev/null")
 
 
-def _pools_ready(machine: Machine, plan: Plan) -> None:
+def _healthy(machine: Machine, plan: Plan) -> None:
     def look() -> bool:
         status = _status(machine)
         return _all_up(status) and _managed(status) and _clean(status) and (status["health"]["status"] == "HEALTH_OK")
@@ -185,7 +188,7 @@ def _clean(status: dict[str, dict[str, Any]]) -> bool:
 
 
 def _running(*names: str) -> Task:
-    # Whether they work is one question to the cluster as a whole: the role ceph-pools asks it.
+    # Whether they work is one question to the cluster as a whole: the role ceph-health asks it.
     return lambda machine, plan: units.active(machine, *names)
 
 
@@ -213,5 +216,6 @@ ROLES = (
         after=("ceph-mon",),
         ready=_running(*_OSD_UNITS),
     ),
-    Role("ceph-pools", ("ceph-common",), (), _pools, after=("ceph-mgr", "ceph-osd"), ready=_pools_ready),
+    Role("ceph-health", ("ceph-common",), (), _up_and_in, after=("ceph-mgr", "ceph-osd"), ready=_healthy),
+    Role("ceph-pools", ("ceph-common",), (), _pools, after=("ceph-health",)),
 )

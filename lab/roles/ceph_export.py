@@ -34,4 +34,12 @@ def _provision(machine: Machine, plan: Plan) -> None:
     units.enable(machine, "export-ceph.timer")
 
 
-ROLES = (Role("ceph-export", ("ceph-common", "openssl"), ("export-ceph.timer",), _provision, after=("ceph-pools",)),)
+ROLES = (
+    Role(
+        "ceph-export",
+        ("ceph-common", "openssl"),
+        ("export-ceph.timer",),
+        _provision,
+        after=("ceph-health", "ceph-pools"),
+    ),
+)

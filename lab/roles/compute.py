@@ -93,17 +93,10 @@ def _control_ready(machine: Machine, plan: Plan) -> None:
     machine.wait("the console proxy listens", f"nc -z {machine.address} 6080", timeout=60)
 
 
-def _libvirt(machine: Machine, plan: Plan) -> ini.Section:
+def _libvirt(machine: Machine) -> ini.Section:
     return {
         "virt_type": "qemu",
         "cpu_mode": "none",
-        "images_type": "rbd",
-        "images_rbd_pool": plan.profile.pools["vms"],
-        "images_rbd_ceph_conf": CONF,
-        "rbd_user": plan.profile.users["nova"],
-        "rbd_secret_uuid": plan.secrets.get(option(plan, "ephemeral_secret")),
-        "disk_cachemodes": "network=writeback",
-        "hw_disk_discard": "unmap",
         "inject_password": False,
         "inject_key": False,
         "inject_partition": -2,
@@ -113,22 +106,35 @@ def _libvirt(machine: Machine, plan: Plan) -> ini.Section:
     }
 
 
+def _disks_on_rbd(plan: Plan) -> ini.Config:
+    libvirt: ini.Section = {
+        "images_type": "rbd",
+        "images_rbd_pool": plan.profile.pools["vms"],
+        "images_rbd_ceph_conf": CONF,
+        "rbd_user": plan.profile.users["nova"],
+        "rbd_secret_uuid": plan.secrets.get(option(plan, "ephemeral_secret")),
+        "disk_cachemodes": "network=writeback",
+        "hw_disk_discard": "unmap",
+    }
+    workarounds: ini.Section = {
+        "never_download_image_if_on_rbd": True,
+        "ensure_libvirt_rbd_instance_dir_cleanup": True,
+    }
+    # Each reports all of Ceph, its copies included, as its own disk.
+    return {"DEFAULT": {"disk_allocation_ratio": 0.1}, "libvirt": libvirt, "workarounds": workarounds}
+
+
 def _compute_config(machine: Machine, plan: Plan) -> ini.Config:
     hypervisor: ini.Config = {
         "DEFAULT": {
             "compute_driver": "libvirt.LibvirtDriver",
             "force_raw_images": True,
             "reserved_host_memory_mb": 0,
-            # Each reports all of Ceph, its copies included, as its own disk.
-            "disk_allocation_ratio": 0.1,
         },
-        "libvirt": _libvirt(machine, plan),
-        "workarounds": {
-            "never_download_image_if_on_rbd": True,
-            "ensure_libvirt_rbd_instance_dir_cleanup": True,
-        },
+        "libvirt": _libvirt(machine),
     }
-    return ini.merge(_common(machine, plan), hypervisor)
+    disks = _disks_on_rbd(plan) if "ceph-client" in machine.roles else {}
+    return ini.merge(_common(machine, plan), hypervisor, disks)
 
 
 def _compute(machine: Machine, plan: Plan) -> None:
@@ -184,7 +190,7 @@ ROLES = (
         ),
         ("nova-compute",),
         _compute,
-        after=("ceph-client", "libvirt", "keystone", "placement", "nova-control"),
+        after=("ceph-client", "libvirt", "libvirt-secrets", "keystone", "placement", "nova-control"),
         ready=_compute_ready,
     ),
 )

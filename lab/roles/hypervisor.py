@@ -1,4 +1,4 @@
-"""libvirt of a hypervisor: its sockets, its certificates, the secrets of the cephx users."""
+"""libvirt of a hypervisor: its sockets, its certificates; and the secrets of the cephx users."""
 
 from lab.machine import Machine
 from lab.plan import Plan
@@ -58,8 +58,6 @@ def _provision(machine: Machine, plan: Plan) -> None:
     units.enable(machine, "libvirtd")
     units.start(machine, *_SOCKETS)
     units.start(machine, "libvirtd")
-    for ident, part in _secrets(plan).items():
-        _define_secret(machine, plan, ident, part)
     # Probing QEMU takes long and is remembered: now, while others still wait for databases.
     machine.run("virsh -q capabilities >/dev/null; virsh -q domcapabilities >/dev/null")
 
@@ -68,6 +66,11 @@ def _certificates(machine: Machine, plan: Plan) -> None:
     certificate = pki.issue(machine, plan, "/etc/pki/lab")
     machine.write(f"{_LIBVIRT_PKI}/servercert.pem", certificate)
     machine.run(_LAY_OUT_PKI, stdin=pki.authority(plan))
+
+
+def _define_secrets(machine: Machine, plan: Plan) -> None:
+    for ident, part in _secrets(plan).items():
+        _define_secret(machine, plan, ident, part)
 
 
 def _secrets(plan: Plan) -> dict[str, str]:
@@ -108,7 +111,8 @@ ROLES = (
         ),
         ("libvirtd", *_SOCKETS),
         _provision,
-        after=("pki", "ceph-pools"),
+        after=("pki",),
         ready=_ready,
     ),
+    Role("libvirt-secrets", (), (), _define_secrets, after=("libvirt", "ceph-pools")),
 )

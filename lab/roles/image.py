@@ -1,4 +1,4 @@
-"""Glance, with its images in RBD."""
+"""Glance, with its images in RBD or in files."""
 
 from lab.machine import LabError, Machine
 from lab.plan import Plan
@@ -28,7 +28,12 @@ def _legacy(plan: Plan) -> ini.Config:
     return {"glance_store": {"stores": "rbd", "default_store": "rbd", **_store(plan)}}
 
 
-_STYLES = {"multistore": _multistore, "legacy": _legacy}
+def _files(plan: Plan) -> ini.Config:
+    where = {"filesystem_store_datadir": "/var/lib/glance/images/"}
+    return {"glance_store": {"stores": "file,http", "default_store": "file", **where}}
+
+
+_STYLES = {"multistore": _multistore, "legacy": _legacy, "files": _files}
 
 
 def _stores(plan: Plan) -> ini.Config:

@@ -11,6 +11,12 @@ from lab.roles.role import Role, machine_with, option, poll, table
 _MAIN = "/etc/cinder/cinder.conf"
 
 
+def _volumes(plan: Plan) -> ini.Config:
+    backend = option(plan, "cinder_backend")
+    chosen: ini.Section = {"enabled_backends": backend, "default_volume_type": option(plan, "volume_type")}
+    return {"DEFAULT": chosen, backend: _backend(plan)}
+
+
 def _backend(plan: Plan) -> ini.Section:
     return {
         "volume_driver": "cinder.volume.drivers.rbd.RBDDriver",
@@ -29,8 +35,8 @@ def _backend(plan: Plan) -> ini.Section:
     }
 
 
-def _backup(plan: Plan) -> ini.Section:
-    return {
+def _backups(plan: Plan) -> ini.Config:
+    options: ini.Section = {
         "backup_driver": "cinder.backup.drivers.ceph.CephBackupDriver",
         "backup_ceph_conf": CONF,
         "backup_ceph_user": plan.profile.users["backup"],
@@ -40,6 +46,10 @@ def _backup(plan: Plan) -> ini.Section:
         "backup_ceph_stripe_count": 0,
         "restore_discard_excess_bytes": True,
     }
+    return {"DEFAULT": options}
+
+
+_PARTS = {"cinder-volume": _volumes, "cinder-backup": _backups}
 
 
 _QUOTAS: ini.Section = {
@@ -52,7 +62,6 @@ _QUOTAS: ini.Section = {
 
 
 def _config(machine: Machine, plan: Plan) -> ini.Config:
-    backend = option(plan, "cinder_backend")
     base: ini.Config = {
         "DEFAULT": {
             "my_ip": machine.address,
@@ -63,20 +72,17 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
             "state_path": "/var/lib/cinder",
             "service_down_time": 180,
             "log_dir": "/var/log/cinder",
-            "enabled_backends": backend,
-            "default_volume_type": option(plan, "volume_type"),
             # Ceph may come up after Cinder at a cold boot.
             "reinit_driver_count": 6,
-            **_backup(plan),
             **_QUOTAS,
         },
         "database": {"connection": backing.database_url(plan, "cinder", "cinder")},
         "nova": {**identity.credentials(plan, "cinder"), "interface": "internal"},
         "oslo_concurrency": {"lock_path": "/var/lock/cinder"},
         "oslo_policy": {"policy_dirs": "/etc/cinder/policy.d"},
-        backend: _backend(plan),
     }
-    return ini.merge(base, identity.token_checks(plan, "cinder"))
+    parts = [part(plan) for role, part in _PARTS.items() if plan.with_role(role)]
+    return ini.merge(base, *parts, identity.token_checks(plan, "cinder"))
 
 
 def _layout(plan: Plan) -> dict[str, Sequence[str]]:
