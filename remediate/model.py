@@ -487,11 +487,12 @@ def caps_line(caps: dict[str, str]) -> str:
 
 
 def service_order(step: Step) -> int:
-    """Rank within a place: packages, folders, then what lies in them, then options, then what must be running."""
-    return _KINDS.index(step.kind) if step.kind in _KINDS else -1
+    """Rank within a place: what others name or lie in comes first, then options, then what must be running."""
+    return _KINDS.index(step.kind) if step.kind in _KINDS else len(_KINDS)
 
 
 _KINDS: Final = (
+    *("new-pool", "caps"),
     *("packages", "folder", "file", "attributes", "label", "secret"),
     *("tidy-conf", "sudo-rule", "host-name", "option", "unit", "restart"),
 )

@@ -11,6 +11,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
+from remediate.imagined import imagined
 from remediate.model import (
     DISRUPTIONS,
     AnyStep,
@@ -121,17 +122,22 @@ def make_plan(
     allowed: Disruption = "safe",
 ) -> Plan:
     """Compute the plan; looks at hosts and cluster and changes nothing."""
-    wishes, left = _wishes(failures, known, cloud, facts)
-    ordered = sorted(wishes, key=lambda wish: _place(wish.step, cloud))
-    good, spoilt = _previewed(ordered, site)
-    left += spoilt
-    ruined = {entry.failure for entry in spoilt}
-    kept = [one for one in good if not set(one.failures) <= ruined]
-    steps = [one for one in kept if _within(one.disruption, allowed)]
+    wishes: dict[str, _Wish] = {}
+    left = _ask_all(failures, wishes, known, cloud, facts)
+    while True:
+        ordered = sorted(wishes.values(), key=lambda wish: _place(wish.step, cloud))
+        good, spoilt = _previewed(ordered, site)
+        ruined = {entry.failure for entry in spoilt}
+        kept = [one for one in good if not set(one.failures) <= ruined]
+        steps = [one for one in kept if _within(one.disruption, allowed)]
+        waited = len(left)
+        left = _ask_again(left, wishes, known, cloud, imagined(facts, [one.step for one in steps]))
+        if len(left) == waited:
+            break
     return Plan(
         steps=tuple(_with_restarts(steps, cloud, facts)),
         withheld=tuple(one for one in kept if not _within(one.disruption, allowed)),
-        left=tuple(left),
+        left=(*left, *spoilt),
     )
 
 
@@ -139,10 +145,14 @@ def _within(disruption: Disruption, allowed: Disruption) -> bool:
     return DISRUPTIONS.index(disruption) <= DISRUPTIONS.index(allowed)
 
 
-def _wishes(
-    failures: Sequence[Failure], known: Mapping[str, Repair | Manual], cloud: Cloud, facts: Facts
-) -> tuple[list[_Wish], list[Left]]:
-    wishes: dict[str, _Wish] = {}
+def _ask_all(
+    failures: Sequence[Failure],
+    wishes: dict[str, _Wish],
+    known: Mapping[str, Repair | Manual],
+    cloud: Cloud,
+    facts: Facts,
+) -> list[Left]:
+    """Add what repairs ask for to the wishes; returns what they leave."""
     left = []
     for failure in failures:
         try:
@@ -152,7 +162,15 @@ def _wishes(
                 wishes.setdefault(step.thing, _Wish(step, disruption)).join(failure, step, disruption)
         except NeedsOperator as refused:
             left.append(Left(failure=failure, reason=refused.reason, lines=refused.lines))
-    return list(wishes.values()), left
+    return left
+
+
+def _ask_again(
+    left: Sequence[Left], wishes: dict[str, _Wish], known: Mapping[str, Repair | Manual], cloud: Cloud, facts: Facts
+) -> list[Left]:
+    """Ask those that left something, with other facts; what they leave again has its first reason."""
+    still = {one.failure for one in _ask_all([one.failure for one in left], wishes, known, cloud, facts)}
+    return [one for one in left if one.failure in still]
 
 
 def _asked(

@@ -150,6 +150,9 @@ class Site:
         """
         if isinstance(step, CephStep | ApiStep):
             return self._bring(step, self._asked_of(step)[0].wanted(step))
+        missing = [entity for entity, key in self._keys([step]).items() if not key]
+        if missing:
+            raise StepFailed(f"there is no {missing[0]}, whose key it needs")
         return dict(self._ask(step.host, "do", [step], number=number))
 
     def undo(self, number: int, step: Step, before: State) -> State:

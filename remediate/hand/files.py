@@ -26,7 +26,7 @@ MANAGED = re.compile(
     re.IGNORECASE,
 )
 HEAD_LINES = 15
-ASSIGNMENT = re.compile(r"^([#;\s]*)([\w.-]+)(\s*[=:]\s*)(.*?)(\s*)$", re.DOTALL)
+ASSIGNMENT = re.compile(r"^([#;\s]*)([\w.-]+)(\s*[=:][ \t]*)(.*?)(\s*)$", re.DOTALL)
 
 
 class Refused(Exception):
@@ -259,5 +259,7 @@ def _shown_line(line: str, redactor: Redactor) -> str:
 
 
 def digest_of(key: str) -> str:
-    """Return how a cephx key is shown."""
+    """Return how a cephx key is shown; "" is that of a user whom an earlier step of the plan makes."""
+    if not key:
+        return "key of the user that is yet to be made"
     return "key sha256:" + hashlib.sha256(key.encode()).hexdigest()[:16]
