@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fixtures.facts.base import NotMeasured
-from remediate.model import ApiStep, State
+from fixtures.waiting import DeadlineError, Pending, wait_until
+from remediate.model import ApiStep, ImageStore, State, VolumeType
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
 OpenApi = Callable[[], "Connection"]
 """Opens a connection as the administrator."""
+COPY_TIMEOUT = 3600.0
+"""Seconds for one image."""
+_COPYING, _FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
 
 
 def look(open_api: OpenApi, step: ApiStep) -> State:
@@ -27,6 +31,8 @@ def look(open_api: OpenApi, step: ApiStep) -> State:
 
 def wanted(step: ApiStep) -> State:
     """Return the state that the step brings about."""
+    if isinstance(step, ImageStore):
+        return {"stores": [step.store]}
     return {"exists": True, "specs": dict(step.specs)}
 
 
@@ -39,6 +45,9 @@ def difference(step: ApiStep, before: State, after: State) -> tuple[str, ...]:
     """Return the change as a person reads it."""
     if before == after:
         return ()
+    if isinstance(step, ImageStore):
+        was, becomes = (", ".join(state["stores"]) or "no store" for state in (before, after))
+        return (f"image {step.image} ({step.name}): {was} -> {becomes}",)
     made = () if before["exists"] else (f"volume type {step.name}: is made",)
     changed = [key for key in after["specs"] if before["specs"][key] != after["specs"][key]]
     return made + tuple(
@@ -52,8 +61,22 @@ def _asked(ask: Callable[[], Any]) -> Any:
 
     try:
         return ask()
-    except (SDKException, ClientException) as error:
+    except (SDKException, ClientException, DeadlineError) as error:
         raise NotMeasured(f"OpenStack: {error}") from None
+
+
+def _look(api: Connection, step: ApiStep) -> State:
+    return {"stores": _stores(_image(api, step))} if isinstance(step, ImageStore) else _look_at_type(api, step)
+
+
+def _bring(api: Connection, step: ApiStep, state: State) -> None:
+    if isinstance(step, ImageStore):
+        _move(api, step, state["stores"])
+    else:
+        _bring_type(api, step, state)
+
+
+# Volume types
 
 
 def _kind(api: Connection, name: str) -> dict[str, Any] | None:
@@ -65,13 +88,13 @@ def _kind(api: Connection, name: str) -> dict[str, Any] | None:
     return next((kind for kind in answer.json()["volume_types"] if kind["name"] == name), None)
 
 
-def _look(api: Connection, step: ApiStep) -> State:
+def _look_at_type(api: Connection, step: VolumeType) -> State:
     kind = _kind(api, step.name)
     specs = (kind or {}).get("extra_specs", {})
     return {"exists": kind is not None, "specs": {key: specs.get(key) for key in step.specs}}
 
 
-def _bring(api: Connection, step: ApiStep, state: State) -> None:
+def _bring_type(api: Connection, step: VolumeType, state: State) -> None:
     kind = _kind(api, step.name)
     storage = api.block_storage
     given = {key: value for key, value in state["specs"].items() if value is not None}
@@ -84,3 +107,43 @@ def _bring(api: Connection, step: ApiStep, state: State) -> None:
         if given:
             storage.update_type_extra_specs(kind["id"], **given)
         storage.delete_type_extra_specs(kind["id"], [key for key in state["specs"] if key not in given])
+
+
+# Images
+
+
+def _image(api: Connection, step: ImageStore) -> dict[str, Any]:
+    from openstack.exceptions import raise_from_response
+
+    answer = api.image.get(f"/images/{step.image}")
+    raise_from_response(answer)
+    image: dict[str, Any] = answer.json()
+    return image
+
+
+def _stores(image: dict[str, Any]) -> list[str]:
+    """The stores that have the data; none is told where Glance has but one."""
+    return sorted(filter(None, image.get("stores", "").split(",")))
+
+
+def _move(api: Connection, step: ImageStore, stores: list[str]) -> None:
+    """Copy first, and take away what is too much only when the copy is there: Glance compares sizes and checksums."""
+    from openstack.exceptions import raise_from_response
+
+    lacking = sorted(set(stores) - set(_stores(_image(api, step))))
+    if lacking:
+        body = {"method": {"name": "copy-image"}, "stores": lacking, "all_stores_must_succeed": True}
+        raise_from_response(api.image.post(f"/images/{step.image}/import", json=body))
+        wait_until(f"{step}", lambda: _copied(_image(api, step), stores), COPY_TIMEOUT)
+    for store in sorted(set(_stores(_image(api, step))) - set(stores)):
+        raise_from_response(api.image.delete(f"/stores/{store}/{step.image}"))
+
+
+def _copied(image: dict[str, Any], stores: list[str]) -> bool | Pending:
+    from openstack.exceptions import SDKException
+
+    failed = sorted({*filter(None, image.get(_FAILED, "").split(","))} & {*stores})
+    if failed:
+        raise SDKException(f"Glance could not copy image {image['id']} to {', '.join(failed)}: its log says why")
+    there = not image.get(_COPYING) and set(stores) <= set(_stores(image))
+    return there or Pending(f"in {', '.join(_stores(image))}")

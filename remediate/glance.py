@@ -14,7 +14,7 @@ from fixtures.facts.run import Facts
 from fixtures.integration import SINGLE_STORE, backend_section, config_of, glance_stores
 from fixtures.sizes import is_power_of_two
 from fixtures.targets import service_of
-from remediate.model import Attributes, NeedsOperator, Option, Restart, Unit
+from remediate.model import Attributes, ImageStore, NeedsOperator, Option, Restart, Unit
 from remediate.options import Configuration
 from remediate.registry import manual, repairs
 from remediate.services import restart_unit, run_unit
@@ -311,13 +311,25 @@ def let_cinder_log_in_to_glance(cloud: Cloud, facts: Facts) -> Iterator[Option]:
 # Images
 
 
-@repairs("glance.image.location_rbd", disruption="safe")
-def list_the_images_that_are_elsewhere(cloud: Cloud, facts: Facts) -> NoReturn:
-    """Say how each image is brought into the pool: its data is its owner's, and a copy may need a new id."""
+@repairs("glance.image.location_rbd", disruption="disruptive")
+def bring_images_into_the_pool(cloud: Cloud, facts: Facts) -> Iterator[ImageStore]:
+    """Let Glance copy each image into the store, compare it, and take it out of the others, if the policy has it so."""
     elsewhere = _elsewhere(cloud, facts)
-    raise NeedsOperator(
-        f"{len(elsewhere)} images are not in this cluster's pool; their data is moved by hand, one by one",
-        *(line for image in elsewhere for line in _moving(image, cloud)),
+    if not cloud.policy.move_images or not _is_moved_by_glance(cloud, facts):
+        why = "policy.move_images is off" if not cloud.policy.move_images else "Glance has no store to copy them to"
+        raise NeedsOperator(
+            f"{len(elsewhere)} images are not in this cluster's pool, and are moved by hand, one by one: {why}",
+            *(line for image in elsewhere for line in _moving(image, cloud)),
+        )
+    for image in elsewhere:
+        yield ImageStore(image=image.id, name=image.name, store=str(cloud.glance.store))
+
+
+def _is_moved_by_glance(cloud: Cloud, facts: Facts) -> bool:
+    return all(
+        cloud.glance.store in glance_stores(config_of(facts.host(name), "glance-api"))
+        and releases.COPY_IMAGE.reached(cloud, facts, name)
+        for name in cloud.hosts_with("glance-api")
     )
 
 
@@ -333,7 +345,11 @@ def _elsewhere(cloud: Cloud, facts: Facts) -> list[Image]:
 def _moving(image: Image, cloud: Cloud) -> tuple[str, ...]:
     """Lines that bring an image into the store: beside where it is, or as a new one."""
     if cloud.glance.store:
-        return (f"glance image-import {image.id} --import-method copy-image --stores {cloud.glance.store}",)
+        others = [store for store in image.stores if store != cloud.glance.store]
+        return (
+            f"glance image-import {image.id} --import-method copy-image --stores {cloud.glance.store}",
+            *(f"glance stores-delete --store {store} {image.id}  # once it is in both" for store in others),
+        )
     return (
         f"openstack image save --file {image.id} {image.id}",
         f"openstack image create --file {image.id} --disk-format {image.disk_format} "

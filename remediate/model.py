@@ -297,6 +297,19 @@ class VolumeType(_Step):
         return f"openstack volume type {self.name}: " + ", ".join(f"{key}={value}" for key, value in self.specs.items())
 
 
+class ImageStore(_Step):
+    """The store in which an image's data is: Glance copies it there and compares, then takes it out of others."""
+
+    kind: Literal["image-store"] = "image-store"
+    wish: ClassVar[frozenset[str]] = frozenset({"store"})
+    image: str
+    name: str
+    store: str
+
+    def __str__(self) -> str:
+        return f"image {self.image} ({self.name}): its data is moved to the store {self.store}"
+
+
 class NewPool(_Step):
     """A replicated pool for RBD: made, tagged, initialised. It is taken back only while it is empty."""
 
@@ -476,7 +489,7 @@ PoolStep = PoolOption | PoolApplication | PoolQuota
 MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer
 RbdStep = NewPool | PoolInit | PoolOverride | PoolMirror | TrashSchedule | IntoTrash | FromTrash | BreakLock | ObjectMap
 CephStep = MonStep | RbdStep
-ApiStep = VolumeType
+ApiStep = VolumeType | ImageStore
 Step = HostStep | CephStep | ApiStep
 AnyStep = Annotated[Step, Field(discriminator="kind")]
 

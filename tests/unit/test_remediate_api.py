@@ -10,7 +10,7 @@ import pytest
 from openstack.exceptions import SDKException
 
 from fixtures.ceph import CephAccess
-from remediate.model import VolumeType
+from remediate.model import ImageStore, VolumeType
 from remediate.site import Site, StepFailed
 
 STEP = VolumeType(name="ceph", specs={"volume_backend_name": "rbd"})
@@ -44,8 +44,39 @@ class Storage:
         del self.types[kind.removeprefix("id-")]
 
 
-def site_of(storage: Storage) -> Site:
-    return Site({}, cast(CephAccess, None), "run", openstack=lambda: cast(Any, SimpleNamespace(block_storage=storage)))
+@dataclass
+class Images:
+    """One image in some stores; a copy takes a look or two, or fails."""
+
+    stores: list[str]
+    fails: bool = False
+    copying: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def get(self, path: str) -> Any:
+        assert path == "/images/8e4f"
+        told = {"id": "8e4f", "stores": ",".join(self.stores), "os_glance_importing_to_stores": ",".join(self.copying)}
+        if self.copying and self.fails:
+            told["os_glance_failed_import"] = ",".join(self.copying)
+        elif self.copying:
+            self.stores.append(self.copying.pop())
+        return SimpleNamespace(status_code=200, json=lambda: told)
+
+    def post(self, path: str, json: dict[str, Any]) -> Any:
+        assert json["method"] == {"name": "copy-image"}
+        self.asked.append(f"POST {path} {','.join(json['stores'])}")
+        self.copying = list(json["stores"])
+        return SimpleNamespace(status_code=202)
+
+    def delete(self, path: str) -> Any:
+        self.asked.append(f"DELETE {path}")
+        self.stores.remove(path.split("/")[2])
+        return SimpleNamespace(status_code=204)
+
+
+def site_of(storage: Storage | None = None, image: Images | None = None) -> Site:
+    api = SimpleNamespace(block_storage=storage, image=image)
+    return Site({}, cast(CephAccess, None), "run", openstack=lambda: cast(Any, api))
 
 
 @pytest.mark.parametrize(
@@ -68,3 +99,31 @@ def test_a_type_that_is_in_use_by_now_is_not_taken_away() -> None:
     site = site_of(Storage({"ceph": {}}, in_use=True))
     with pytest.raises(StepFailed, match="the type is in use"):
         site.undo(1, STEP, {"exists": False, "specs": {"volume_backend_name": None}})
+
+
+MOVE = ImageStore(image="8e4f", name="guest", store="rbd")
+
+
+def test_an_image_is_copied_before_it_is_taken_away_and_goes_back_so() -> None:
+    images = Images(["file"])
+    site = site_of(image=images)
+    preview = site.previews([MOVE])[0]
+    assert preview.diff == ("image 8e4f (guest): file -> rbd",)
+    assert site.do(1, MOVE) == preview.after == {"stores": ["rbd"]}
+    assert images.asked == ["POST /images/8e4f/import rbd", "DELETE /stores/file/8e4f"]
+    assert not site.previews([MOVE])[0].changes
+    assert site.undo(1, MOVE, preview.before) == preview.before
+    assert images.asked[2:] == ["POST /images/8e4f/import file", "DELETE /stores/rbd/8e4f"]
+
+
+def test_a_killed_move_is_finished() -> None:
+    images = Images(["file", "rbd"])
+    assert site_of(image=images).do(1, MOVE) == {"stores": ["rbd"]}
+    assert images.asked == ["DELETE /stores/file/8e4f"]
+
+
+def test_an_image_stays_where_its_copy_fails() -> None:
+    images = Images(["file"], fails=True)
+    with pytest.raises(StepFailed, match="Glance could not copy image 8e4f to rbd"):
+        site_of(image=images).do(1, MOVE)
+    assert images.stores == ["file"]
