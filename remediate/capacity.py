@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
-from fixtures.integration import OSD_RESERVE, config_of, memory_of_osds
+from fixtures.integration import OSD_RESERVE, backend_option, config_of, memory_of_osds
 from fixtures.inventory import content_of
 from remediate.ceph_pools import raise_the_quota
 from remediate.model import Balancer, NeedsOperator, ObjectMap, Option, PoolQuota
@@ -19,11 +19,32 @@ manual(
     "one OSD is fuller than the others, `ceph balancer on`",
     "cap.osd_fullness",
 )
-manual(
-    "how much of the pool is promised to users, and how much is kept back, is a decision: max_over_subscription_ratio "
-    "and reserved_percentage in the back end's section of cinder.conf, then restart cinder-volume",
-    "cap.overcommit",
-)
+
+
+RESERVED = 5
+"""Percent of the pool that Cinder keeps back."""
+
+
+@repairs("cap.overcommit", disruption="safe")
+def promise_what_the_policy_says(cloud: Cloud, facts: Facts) -> Iterator[Option]:
+    """State the policy's ratio where the back end states none, and keep some percent back."""
+    ratio, backend = cloud.policy.volumes_overcommit, cloud.cinder.backend
+    steps: list[Option] = []
+    for name in cloud.hosts_with("cinder-volume"):
+        files = Configuration(cloud, facts, name, "cinder-volume")
+        if not backend_option(files.now, cloud, "max_over_subscription_ratio") and ratio:
+            steps += files.set(backend, "max_over_subscription_ratio", f"{ratio:g}")
+        if int(backend_option(files.now, cloud, "reserved_percentage", "0")) <= 0 and ratio:
+            steps += files.set(backend, "reserved_percentage", str(RESERVED))
+    if not steps:
+        raise NeedsOperator(
+            "how much of a pool is promised is a decision: say so (policy.volumes_overcommit, policy.vms_overcommit), "
+            "or add OSDs",
+            f"[{backend}]",
+            "max_over_subscription_ratio = …",
+            f"reserved_percentage = {RESERVED}",
+        )
+    yield from steps
 
 
 @repairs("cap.pool_headroom", disruption="disruptive")

@@ -11,7 +11,14 @@ from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
 from fixtures.facts.openstack import ServiceState
 from fixtures.facts.run import Facts
-from fixtures.integration import RBD_DRIVER, backend_option, backend_section, config_of, sharing_volumes_pool
+from fixtures.integration import (
+    RBD_DRIVER,
+    backend_option,
+    backend_section,
+    config_of,
+    pools_in_use,
+    sharing_volumes_pool,
+)
 from fixtures.oslo import OsloConfig
 from fixtures.sizes import is_power_of_two
 from remediate.model import NeedsOperator, Option, Restart, Secret, Unit, VolumeType
@@ -278,9 +285,13 @@ def hand_no_keyring_out(volume_host: str, cloud: Cloud, facts: Facts) -> Iterato
 
 @repairs("cinder.config.exclusive_pool", disruption="safe")
 def say_whether_the_pool_is_shared(volume_host: str, cloud: Cloud, facts: Facts) -> Iterator[Option]:
-    """Set what is so."""
-    files = _files(volume_host, cloud, facts)
+    """Set what is so, once the services that the cloud file gives pools of their own use those."""
+    files, pools = _files(volume_host, cloud, facts), cloud.ceph.pools
     shared = sharing_volumes_pool(files.now, cloud, facts, volume_host)
+    used = pools_in_use(cloud, facts)
+    strays = [service for service in shared if service in used]
+    if strays and pools.volumes not in (pools.images, pools.vms, pools.backups):
+        raise NeedsOperator(f"{', '.join(strays)} should use another pool: that is repaired first")
     yield from _own(files, "rbd_exclusive_cinder_pool", str(not shared))
 
 

@@ -11,6 +11,8 @@ from fixtures.facts.host import Disk
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of, find_secret, secret_user
 from fixtures.oslo import OsloConfig
+from fixtures.room import disks_of_hypervisors, fitting_ratio
+from fixtures.sizes import GIB
 from fixtures.targets import SecretUse, libvirt_of, service_of
 from remediate.cinder import name_the_secret
 from remediate.libvirt import libvirt_options
@@ -180,6 +182,25 @@ def wait_as_long_as_the_defaults_say(hypervisor: str, cloud: Cloud, facts: Facts
         yield from files.unset("libvirt", "rbd_destroy_volume_retry_interval", "5")
 
 
+@repairs("nova.placement.disk_gb", disruption="safe")
+def give_away_what_the_pool_holds(cloud: Cloud, facts: Facts) -> Iterator[Option]:
+    """Set one ratio for all hypervisors, as policy.vms_overcommit has it, where servers have no more by now."""
+    disks, raw = disks_of_hypervisors(facts, cloud), need(facts.ceph.raw_bytes, "ceph df") // GIB
+    told = [disk for disk in disks.values() if disk and abs(disk.total - raw) <= 1]
+    if len(told) < len(disks):
+        raise NeedsOperator("where a hypervisor's disk is not Ceph's, its images_type or nova-compute's log says why")
+    ratio = fitting_ratio(told, facts, cloud)
+    if any(disk.allocated > (disk.total - disk.reserved) * ratio for disk in told):
+        raise NeedsOperator(
+            "servers have been given more than that already: add OSDs, or decide by how much the pool is overcommitted "
+            "(policy.vms_overcommit)",
+            "[DEFAULT]",
+            f"disk_allocation_ratio = {ratio:.2f}",
+        )
+    for name in disks:
+        yield from _files(name, cloud, facts).ensure("DEFAULT", {"disk_allocation_ratio": f"{ratio:.2f}"})
+
+
 @repairs("nova.config.instance_dir_cleanup", disruption="safe")
 def remove_folders_with_their_instances(hypervisor: str, cloud: Cloud, facts: Facts) -> Iterator[Option]:
     """Switch it on."""
@@ -342,9 +363,3 @@ manual(
     "nova.domain.rbd_xml",
 )
 manual("each point of `nova-status upgrade check` says what it wants; then run it again", "nova.status")
-manual(
-    "how often the pool's room may be given away is a decision: set disk_allocation_ratio on every hypervisor as the "
-    "finding computes it (or policy.vms_overcommit), and restart nova-compute; where a hypervisor's disk is not "
-    "Ceph's, its images_type or its log says why",
-    "nova.placement.disk_gb",
-)

@@ -9,7 +9,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.openstack import DiskInventory
 from fixtures.facts.run import Facts
-from fixtures.room import disks_of_hypervisors, held_by
+from fixtures.room import disks_of_hypervisors, fitting_ratio, held_by
 from fixtures.sizes import GIB
 from suites.nova.test_compute import on_rbd
 
@@ -44,12 +44,11 @@ def _expect_to_fit(disks: list[DiskInventory], facts: Facts, cloud: Cloud) -> No
     pool, times = str(cloud.ceph.pools.vms), cloud.policy.vms_overcommit
     usable, limit = sum(disk.usable for disk in disks), held_by(facts, pool) * times / GIB
     ratios = sorted({f"{disk.ratio:g}" for disk in disks})
-    # cut, not rounded: with it they are to fit
-    fitting = int(100 * limit / max(1, sum(disk.total - disk.reserved for disk in disks))) / 100
     assert usable <= limit, finding(
         f"Placement: DISK_GB of {len(disks)} hypervisors",
         found=f"{usable:.1f} GiB to give away, with allocation_ratio {', '.join(ratios)}",
         expected=f"at most {limit:.1f} GiB: what pool {pool} holds, policy.vms_overcommit {times:g} times",
-        remedy=f"[DEFAULT] disk_allocation_ratio = {fitting:.2f} on every hypervisor (or more in "
-        "reserved_host_disk_mb), restart nova-compute; or policy.vms_overcommit, and an alert on the pool's room",
+        remedy=f"[DEFAULT] disk_allocation_ratio = {fitting_ratio(disks, facts, cloud):.2f} on every hypervisor "
+        "(or more in reserved_host_disk_mb), restart nova-compute; or policy.vms_overcommit, and "
+        "an alert on the pool's room",
     )

@@ -9,10 +9,10 @@ import pytest
 from fixtures.facts.host import ConfigEntry, Libvirt, Service, Unit
 from fixtures.facts.openstack import OpenStackFacts
 from fixtures.facts.run import Facts
-from remediate.model import NeedsOperator, Option, Restart, Secret, Step, VolumeType
-from remediate.registry import Manual, known
+from remediate.model import ImageStore, NeedsOperator, Option, Restart, Secret, Step, VolumeType
+from remediate.registry import Manual, Repair, known
 from remediate.secrets import wanted_uuid
-from tests.unit.test_remediate_plan import CONTROLLER, asked, the_cloud, the_facts, with_ceph, with_host
+from tests.unit.test_remediate_plan import CONTROLLER, asked, the_cloud, the_facts, with_ceph, with_host, with_option
 
 HYPERVISORS = ("compute1", "compute2")
 RBD_OPTIONS = (
@@ -291,3 +291,68 @@ def test_every_service_is_started_that_does_not_run() -> None:
 def test_a_reason_is_a_sentence_that_says_what_to_do(area: str) -> None:
     reasons = [it.reason for check, it in known().items() if check.startswith(area) and isinstance(it, Manual)]
     assert all(len(reason.split()) > 8 for reason in reasons)
+
+
+# Decisions that the cloud file states
+
+
+def repair(check: str, target: str, facts: Facts, **policy: Any) -> list[Step]:
+    """The steps where the policy is another."""
+    found, cloud = known()[check], the_cloud()
+    assert isinstance(found, Repair)
+    changed = cloud.model_copy(update={"policy": cloud.policy.model_copy(update=policy)})
+    return found.of(target, changed, facts)
+
+
+def test_images_elsewhere_are_moved_if_the_policy_has_it_so() -> None:
+    images = [it.model_copy(update={"direct_url": "file:///x"}) for it in cast(Any, the_facts().openstack.images)]
+    facts = with_apis(the_facts(), images=(images[0].model_copy(update={"stores": ("file",)}), *images[1:]))
+    moved = repair("glance.image.location_rbd", "cloud", facts, move_images=True)
+    assert moved[0] == ImageStore(image=images[0].id, name=images[0].name, store="rbd")
+    with pytest.raises(NeedsOperator, match=r"policy\.move_images is off") as refused:
+        repair("glance.image.location_rbd", "cloud", facts, move_images=False)
+    assert refused.value.lines[:2] == (
+        f"glance image-import {images[0].id} --import-method copy-image --stores rbd",
+        f"glance stores-delete --store file {images[0].id}  # once it is in both",
+    )
+    with pytest.raises(NeedsOperator, match="Glance has no store to copy them to"):
+        repair(
+            "glance.image.location_rbd",
+            "cloud",
+            with_apis(unjoined(), images=cast(Any, facts.apis).images),
+            move_images=True,
+        )
+
+
+def test_volumes_are_promised_as_the_policy_says() -> None:
+    facts = with_option(CONTROLLER, "cinder-volume", "max_over_subscription_ratio", None)
+    assert options(repair("cap.overcommit", "cloud", facts, volumes_overcommit=3)) == {
+        ("rbd", "max_over_subscription_ratio"): "3"
+    }
+    for undecided, ratio in ((facts, None), (the_facts(), 3)):
+        with pytest.raises(NeedsOperator, match="is a decision"):
+            repair("cap.overcommit", "cloud", undecided, volumes_overcommit=ratio)
+
+
+def test_hypervisors_give_away_what_the_pool_holds() -> None:
+    disks = [it.model_copy(update={"ratio": 1.0}) for it in cast(Any, the_facts().openstack.disks)]
+    facts = with_apis(the_facts(), disks=tuple(disks))
+    steps = repair("nova.placement.disk_gb", "cloud", facts, vms_overcommit=1)
+    assert {step.host for step in steps if isinstance(step, Option)} == set(HYPERVISORS)
+    ((place, value),) = options(steps).items()
+    assert place == ("DEFAULT", "disk_allocation_ratio")
+    assert 0.1 < float(value or 0) < 0.2
+    given = with_apis(facts, disks=tuple(it.model_copy(update={"allocated": it.total}) for it in disks))
+    with pytest.raises(NeedsOperator, match="given more than that already"):
+        repair("nova.placement.disk_gb", "cloud", given)
+    local = with_apis(facts, disks=tuple(it.model_copy(update={"total": it.total + 100}) for it in disks))
+    with pytest.raises(NeedsOperator, match="is not Ceph's"):
+        repair("nova.placement.disk_gb", "cloud", local)
+
+
+def test_a_pool_that_is_shared_by_mistake_is_not_declared_to_be_shared() -> None:
+    facts = with_option(CONTROLLER, "cinder-volume", "rbd_pool", None)
+    for name in HYPERVISORS:
+        facts = with_entry(facts, name, "nova-compute", "libvirt", "images_rbd_pool", "rbd")
+    with pytest.raises(NeedsOperator, match="nova should use another pool"):
+        repair("cinder.config.exclusive_pool", CONTROLLER, facts)
