@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.harness import GIVEN, PROFILES, LabUnderTest, cannot_host
+from tests.lab.harness import PROFILES, LabUnderTest, cannot_host, provisioned
 
 HERE = Path(__file__).parent
 
@@ -53,10 +53,5 @@ def lab(request: pytest.FixtureRequest) -> Iterator[LabUnderTest]:
 
     OSC_TEST_LAB names the state folder of a lab that is up, to be used instead.
     """
-    under_test = LabUnderTest(request.param)
-    if not GIVEN:
-        under_test.word("up", "--profile", under_test.profile, "--subnet", under_test.subnet)
-    under_test.mend_all()
-    yield under_test
-    if not GIVEN and not os.environ.get("OSC_TEST_KEEP"):
-        under_test.word("down", "--purge")
+    with provisioned(request.param) as under_test:
+        yield under_test

@@ -191,3 +191,15 @@ class LabUnderTest:
         """The lab's own generated secrets, to search outputs for."""
         found: dict[str, str] = json.loads((self.state.folder / "secrets.json").read_text())
         return found
+
+
+@contextmanager
+def provisioned(profile: str) -> Iterator[LabUnderTest]:
+    """A lab of a profile, with nothing broken in it; gone afterwards, unless OSC_TEST_KEEP is set."""
+    lab = LabUnderTest(profile)
+    if not GIVEN:
+        lab.word("up", "--profile", lab.profile, "--subnet", lab.subnet)
+    lab.mend_all()
+    yield lab
+    if not GIVEN and not os.environ.get("OSC_TEST_KEEP"):
+        lab.word("down", "--purge")
