@@ -12,6 +12,7 @@ from fixtures.facts.host import IniFile
 from fixtures.facts.openstack import Image
 from fixtures.facts.run import Facts
 from fixtures.integration import SINGLE_STORE, backend_section, config_of, glance_stores
+from fixtures.policies import location_problems
 from fixtures.sizes import is_power_of_two
 from fixtures.targets import service_of
 from remediate.model import Attributes, ImageStore, NeedsOperator, Option, Restart, Unit
@@ -289,8 +290,14 @@ def make_raw_of_what_is_imported(glance_host: str, cloud: Cloud, facts: Facts) -
 
 
 @repairs("glance.config.location_api", disruption="safe")
-def let_cinder_log_in_to_glance(cloud: Cloud, facts: Facts) -> Iterator[Option]:
-    """Let Cinder log in to Glance as it logs in to check tokens; roles are a person's to give."""
+def let_cinder_log_in_to_glance(glance_host: str, cloud: Cloud, facts: Facts) -> Iterator[Option]:
+    """Let Cinder log in to Glance as it logs in to check tokens; roles and policies are a person's to give."""
+    if problems := list(location_problems(facts.host(glance_host))):
+        raise NeedsOperator(
+            f"somebody wrote Glance's policies so: {'; '.join(problems)}. With its defaults services alone are told "
+            "locations: take the rules out of the policy files, which Glance reads again by itself",
+            "grep -rE 'service_api|(fetch|add)_image_location' /etc/glance/policy* /etc/kolla/glance-*/policy*",
+        )
     lacking = False
     for name in cloud.hosts_with("cinder-volume"):
         files = Configuration(cloud, facts, name, "cinder-volume")

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from fixtures.around import each_host
 from fixtures.cloud import Cloud, Role
-from fixtures.facts.base import need
 from fixtures.facts.run import Facts
-from fixtures.integration import config_of
+from fixtures.policies import glance_rule
 from fixtures.roles import role_on
 from remediate.model import File, Folder, NeedsOperator, Option
 from remediate.options import Configuration, refuse_container
@@ -64,13 +63,10 @@ def let_administrators_publish_images(cloud: Cloud, facts: Facts) -> Iterator[Fo
     """Add a policy file that is read last; Glance reads it without a restart."""
     found = False
     for name, host in each_host(cloud, facts, cloud.hosts_with("glance-api")).items():
-        rule = need(host.system.policies, f"{name}: policies").get("glance", {}).get("publicize_image", "role:admin")
-        if "admin" in rule:
+        if "admin" in glance_rule(host, "publicize_image"):
             continue
         found = True
         refuse_container(facts, name, "glance-api", f"# policy.yaml: {ADMIN_ONLY}")
-        if config_of(host, "glance-api").get("oslo_policy", "policy_dirs"):
-            raise NeedsOperator(f"{name}: [oslo_policy] policy_dirs names folders of your own", ADMIN_ONLY)
         group = role_on(cloud, name, "glance-api").group
         yield Folder(host=name, path=POLICIES, mode=0o755)
         text = PUBLICIZE.format(rule=ADMIN_ONLY)

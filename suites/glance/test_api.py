@@ -15,6 +15,7 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
 from fixtures.oslo import OsloConfig
+from fixtures.policies import DEFAULTS, location_problems
 from fixtures.targets import service_of
 
 TOKENS = "keystone_authtoken"
@@ -153,11 +154,21 @@ def test_imported_images_are_made_raw(glance_host: HostFacts) -> None:
 
 @pytest.mark.check("glance.config.location_api", severity="major", source="GL CIN-GL")
 def test_services_may_use_the_new_location_api(glance_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
-    """Cinder, where it uses the location API of 2024.2, logs in to Glance as itself; it and Nova hold role `service`.
+    """The location API of 2024.2 is for services: its policies let role `service` in, and nobody else read locations.
 
-    Why: the API is closed to tenants' tokens; without a service login images are downloaded instead of cloned.
+    Cinder, where it uses the API, logs in to Glance as itself; it and Nova hold the role.
+
+    Why: without a service login images are downloaded instead of cloned; who is told a location may learn how to
+    reach past Glance.
     """
     releases.NEW_LOCATION_API.required(cloud, facts, glance_host.name)
+    policies = list(location_problems(glance_host))
+    assert not policies, finding(
+        f"{glance_host.name}: Glance's policies",
+        found=policies,
+        expected={name: DEFAULTS[name] for name in ("service_api", "fetch_image_location", "add_image_location")},
+        remedy="take these rules out of the policy files: Glance's defaults are right",
+    )
     problems = [*_cinder_logins(cloud, facts), *_nova_logins(cloud, facts)]
     assert not problems, finding(
         "services that ask for image locations",

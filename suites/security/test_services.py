@@ -17,6 +17,7 @@ from fixtures.facts.run import Facts
 from fixtures.floors import verdicts
 from fixtures.integration import config_of
 from fixtures.oslo import OsloConfig
+from fixtures.policies import glance_rule
 from fixtures.targets import clients
 
 LIBVIRT_TCP = 16509
@@ -165,8 +166,7 @@ def test_only_administrators_vouch_for_images(cloud: Cloud, facts: Facts) -> Non
     """
     bad: list[str] = []
     for name, host in each_host(cloud, facts, cloud.hosts_with("glance-api")).items():
-        policies = need(host.system.policies, f"{name}: policies")
-        rule = policies.get("glance", {}).get("publicize_image", "role:admin")
+        rule = glance_rule(host, "publicize_image")
         bad += [] if "admin" in rule else [f"{name}: publicize_image {rule or 'everybody'}"]
         packages = need(host.packages, f"{name}: packages")
         bad += [f"{name}: {it}" for it in verdicts(host, packages) if it.advisory.id == "OSSA-2026-004" and it.open]

@@ -119,6 +119,39 @@ def test_copies_with_secrets_are_told_from_those_without(tmp_path: Path) -> None
     assert told == {"nova.conf": True, "nova.conf.bak": True, "logging.conf": False, "broken.conf": False}
 
 
+@pytest.mark.parametrize(
+    ("files", "rules"),
+    [
+        ({}, {}),
+        (
+            {"glance/policy.yaml": '---\n# a: b\n#"c": "d"\n"service_api": "role:service"\nadd_image: \'\'\n'},
+            {"service_api": "role:service", "add_image": ""},
+        ),
+        (
+            {"glance/policy.json": '{\n    "a": "role:member",\n    "b": "rule:a or role:x"\n}\n'},
+            {"a": "role:member", "b": "rule:a or role:x"},
+        ),
+        (
+            {"glance/policy.json": '{"a": "1"}\n', "glance/policy.yaml": "b: 2\n", "glance/policy.d/9.yaml": "b: 3\n"},
+            {"b": "3"},
+        ),
+        (
+            {"kolla/glance-api/policy.yaml": "a: role:member\n", "kolla/nova-api/policy.yaml": "x: y\n"},
+            {"a": "role:member"},
+        ),
+        ({"glance/policy.yaml/not-a-file": ""}, {}),
+    ],
+)
+def test_policies_are_those_that_the_service_reads(
+    files: dict[str, str], rules: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privileges, "CONFIGURATION", str(tmp_path))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert privileges.policies_fact(["glance"]) == {"glance": rules}
+
+
 def test_rules_of_sudo_over_several_lines(tmp_path: Path) -> None:
     path = tmp_path / "sudoers"
     path.write_text("Defaults x\nroot ALL=(ALL) ALL\n# y NOPASSWD: ALL\nceph ALL = \\\n  NOPASSWD:ALL\n")

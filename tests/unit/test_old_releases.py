@@ -11,6 +11,7 @@ import pytest
 import recorded
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.cloud.model import Glance, Releases
+from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import ConfigEntry, HostFacts, Service
 from fixtures.facts.openstack import (
     Attachment,
@@ -201,6 +202,55 @@ def test_the_first_image_api_may_be_named_until_queens() -> None:
     named: Options = {"DEFAULT": {"enable_v1_api": "True", "registry_host": "10.0.0.1"}}
     assert judged(check, cloud_of("mitaka", "glance-api", named)).startswith("n/a")
     assert "enable_v1_api, registry_host" in judged(check, cloud_of("ussuri", "glance-api", named))
+
+
+OF_MEMBERS = "role:member and project_id:%(project_id)s"
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({}, ""),
+        ({"service_api": "role:service or role:admin"}, ""),
+        ({"fetch_image_location": "rule:context_is_admin or (role:service and (user_id:a or user_id:b))"}, ""),
+        ({"fetch_image_location": "(rule:mine)", "mine": "rule:service_api"}, ""),
+        ({"get_image_location": OF_MEMBERS}, ""),
+        ({"fetch_image_location": ""}, "tells others than services: @"),
+        ({"fetch_image_location": "rule:default"}, "tells others than services: @"),
+        (
+            {"fetch_image_location": f"rule:service_api or ({OF_MEMBERS})"},
+            f"services: (role:service or ({OF_MEMBERS}))",
+        ),
+        ({"fetch_image_location": "rule:context_is_admin"}, "fetch_image_location refuses services: role:admin"),
+        ({"fetch_image_location": "!"}, "refuses services"),
+        ({"service_api": "role:glance_service"}, "refuses services"),
+        ({"add_image_location": OF_MEMBERS}, "add_image_location refuses services"),
+        ({"fetch_image_location": "rule:nowhere"}, "not measured"),
+    ],
+)
+def test_locations_are_told_to_services_alone(rules: dict[str, str], said: str) -> None:
+    facts = with_roles(
+        cloud_of("2025.2", "cinder-volume", {"glance": {"auth_type": "password", "username": "cinder"}}),
+        *(("cinder", "service"), ("nova", "service")),
+    )
+    host = facts.host("controller")
+    system = host.system.model_copy(update={"policies": {"glance": rules}})
+    facts = facts.model_copy(update={"hosts": {**facts.hosts, host.name: host.model_copy(update={"system": system})}})
+    try:
+        found = judged(test_api.test_services_may_use_the_new_location_api, facts)
+    except NotMeasured as blind:
+        found = f"not measured: {blind}"
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_policy_files_elsewhere_are_not_measured() -> None:
+    check = test_api.test_services_may_use_the_new_location_api
+    usual: Options = {"oslo_policy": {"policy_file": "policy.yaml", "policy_dirs": "/etc/glance/policy.d"}}
+    assert "policies" not in judged(check, with_roles(cloud_of("2025.2", "glance-api", usual)))
+    for key, value in (("policy_file", "/srv/policy.yaml"), ("policy_dirs", "policy.d,/srv/policies")):
+        with pytest.raises(NotMeasured, match="policy files of its own"):
+            judged(check, cloud_of("2025.2", "glance-api", {"oslo_policy": {key: value}}))
 
 
 @pytest.mark.parametrize(

@@ -40,8 +40,9 @@ from remediate.model import (
 from remediate.places import on_host
 from tests.unit.test_remediate_plan import asked, plan_of, the_cloud, the_facts, with_host, with_option
 
-MON_HOST = "[v2:10.70.1.13:3300/0,v1:10.70.1.13:6789/0]"
 HOST, CONTROLLER, CONF = "compute1", "controller", "/etc/ceph/ceph.conf"
+MONITOR = cast(dict[str, tuple[str, ...]], the_facts().host(HOST).system.names)["storage"][0]
+MON_HOST = f"[v2:{MONITOR}:3300/0,v1:{MONITOR}:6789/0]"
 
 
 @pytest.fixture(autouse=True)
@@ -91,10 +92,7 @@ def test_a_minimal_conf_is_written_where_there_is_none() -> None:
     step, *others = asked("host.ceph_conf.present", HOST, with_host(HOST, ceph_conf=absent))
     assert isinstance(step, File)
     assert not others
-    assert (
-        step.text
-        == f"[global]\nfsid = {the_facts().ceph.fsid}\nmon_host = [v2:10.70.1.13:3300/0,v1:10.70.1.13:6789/0]\n"
-    )
+    assert step.text == f"[global]\nfsid = {the_facts().ceph.fsid}\nmon_host = {MON_HOST}\n"
     assert (step.owner, step.group, step.mode, step.restarts) == ("root", "root", 0o644, ("nova-compute",))
 
 
@@ -109,7 +107,7 @@ def test_conf_and_its_folder_are_opened_to_readers() -> None:
 
 
 def test_fsid_and_monitors_are_rewritten_where_one_of_them_is_right() -> None:
-    right = {"10.70.1.13": ("10.70.1.13",)}
+    right = {MONITOR: (MONITOR,)}
     lost = {**right, "192.0.2.7": ("192.0.2.7",)}
     steps = asked("host.ceph_conf.fsid_mons", HOST, with_conf(("global", "fsid", "dead"), mon_hosts=right))
     assert shown(steps) == [("global", "fsid", the_facts().ceph.fsid)]
@@ -124,7 +122,7 @@ def test_monitors_are_named_as_they_are_where_no_client_is_right() -> None:
     facts = with_conf(("global", "mon_host", None), mon_hosts={})
     for other in ("compute2", CONTROLLER):
         facts = with_host(other, facts, mon_hosts={"192.0.2.7": ("192.0.2.7",)})
-    assert shown(asked("host.ceph_conf.fsid_mons", HOST, facts)) == [("global", "mon_host", "10.70.1.13")]
+    assert shown(asked("host.ceph_conf.fsid_mons", HOST, facts)) == [("global", "mon_host", MONITOR)]
 
 
 def test_a_conf_is_put_in_order_and_no_more() -> None:
@@ -262,7 +260,7 @@ def test_a_clock_that_nothing_keeps_gets_chrony_and_one_that_is_off_is_left() ->
 def test_a_name_gets_the_address_of_the_most() -> None:
     names = cast(dict[str, Any], host().system.names)
     facts = with_system(names={**names, "storage": ("192.0.2.9",)})
-    assert asked("host.names", "cloud", facts) == [HostName(host=HOST, name="storage", address="10.70.1.13")]
+    assert asked("host.names", "cloud", facts) == [HostName(host=HOST, name="storage", address=MONITOR)]
     facts = with_system("compute2", facts, names={**names, "storage": ("192.0.2.9",)})
     with pytest.raises(NeedsOperator, match="which address is right"):
         asked("host.names", "cloud", facts)
@@ -385,6 +383,12 @@ def test_images_are_published_by_administrators_again() -> None:
     assert str(policy.text).endswith('"publicize_image": "role:admin"\n')
     with pytest.raises(NeedsOperator, match="clones go, or the promise"):
         asked("sec.image_trust", "cloud", the_facts())
+
+
+def test_a_policy_that_refuses_services_is_left_to_who_wrote_it() -> None:
+    facts = with_system(CONTROLLER, policies={"glance": {"fetch_image_location": "role:admin"}})
+    with pytest.raises(NeedsOperator, match="fetch_image_location refuses services: role:admin"):
+        asked("glance.config.location_api", CONTROLLER, facts)
 
 
 def test_what_was_not_read_is_missed_in_words() -> None:
