@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.ceph import CephDenied, CephError, CephUnreachable, look, open_ceph, redacted
+from fixtures.ceph import CephDenied, CephError, CephUnreachable, bulk, open_ceph, redacted
 from fixtures.ceph.access import Ask, Change, failure
 from fixtures.ceph.cli import CliAccess, _arguments, _command_of, _difference
 from fixtures.cloud.model import CephAccess as AccessSettings
@@ -68,10 +68,10 @@ exec {sys.executable} "$@"
 PYTHON_WITH_BINDINGS = f"""\
 #!{sys.executable}
 import json, sys
-conf, cephx_id, timeout, pool, magic, *names = sys.argv[3:]
+conf, cephx_id, timeout, pool, what, magic, *names = sys.argv[3:]
 if pool == "nope":
     sys.exit("[errno 2] RADOS object not found (error opening pool 'nope')")
-assert (conf, cephx_id, magic) == ("/etc/ceph/ceph.conf", "admin", "magic")
+assert (conf, cephx_id, what, magic) == ("/etc/ceph/ceph.conf", "admin", "images", "magic")
 told = {{one.pop("name"): one for one in json.load(open({str(DATA / "commands.json")!r}))["typed"]["images"]}}
 for one in told.values():
     del one["pool"]
@@ -134,11 +134,11 @@ def test_the_hosts_own_bindings_save_processes(cli: CliAccess, tmp_path: Path, h
 
 
 def test_what_goes_to_hosts_is_plain_python() -> None:
-    tree = ast.parse(Path(look.__file__).read_text(), feature_version=(3, 6))
+    tree = ast.parse(Path(bulk.__file__).read_text(), feature_version=(3, 6))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     sources = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"json", "sys", "rados", "rbd"}
-    assert sources == {"typing"}
+    assert imported == {"datetime", "json", "struct", "sys", "rados", "rbd"}
+    assert sources == {"concurrent.futures", "typing"}
 
 
 def test_use_is_what_librbd_told(cli: CliAccess) -> None:

@@ -122,6 +122,129 @@ def test_a_record_that_is_cut_off_is_not_half_understood(cut: int) -> None:
         bulk.lockers(LOCKED[:cut])
 
 
+# ---------------------------------------------------------------------------- images without being opened
+
+
+class Cluster:
+    """A pool with objects' bytes as of snapshots, which counts what is asked of it."""
+
+    def __init__(self, headers: dict[str, dict[str, bytes]], data: dict[tuple[str, int | None], bytes]) -> None:
+        self.headers, self.data, self.asked = headers, data, list[str]()
+
+    def open_ioctx(self, pool: str) -> Pool:
+        assert pool == "images"
+        return Pool(self)
+
+
+class Pool(Rados):
+    """A handle of it, as of the head or of one snapshot."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.headers, {})
+        self.cluster, self.snapshot = cluster, None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def operate_read_op(self, read: Any, name: str) -> None:
+        self.cluster.asked.append(name)
+        super().operate_read_op(read, name)
+
+    def set_read(self, snapshot: Any) -> None:
+        self.snapshot = snapshot
+
+    def read(self, name: str, length: int = 8192) -> bytes:
+        self.cluster.asked.append(name)
+        if (name, self.snapshot) not in self.cluster.data:
+            raise Rados.ObjectNotFound
+        return self.cluster.data[name, self.snapshot][:length]
+
+
+class Library:
+    """librbd where nothing may be opened but what is named."""
+
+    class ImageNotFound(Exception): ...
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+
+    def Image(self, _io: object, name: str, read_only: bool) -> Any:  # noqa: N802
+        raise self.ImageNotFound if name not in self.known else AssertionError(f"{name} was opened")
+
+
+def _text(text: str) -> bytes:
+    return struct.pack("<I", len(text)) + text.encode()
+
+
+SNAP = SNAPSHOT[:2] + struct.pack("<I", len(SNAPSHOT) - 6 - 41) + SNAPSHOT[6:14] + _text("snap") + SNAPSHOT[63:]
+"""The recorded snapshot under the name that Glance gives."""
+PLAIN = {
+    "size": SIZE,
+    "features": FEATURES,
+    "order": b"\x17",
+    "object_prefix": _text("rbd_data.x"),
+    "snapshot_0000000000000022": SNAP,
+}
+FIRST = "rbd_data.x.0000000000000000"
+
+
+def _images(keys: dict[str, bytes], data: dict[int | None, bytes], rbd: Library | None = None) -> tuple[Any, list[str]]:
+    of_objects = {(FIRST, snapshot): found for snapshot, found in data.items()}
+    cluster = Cluster({"rbd_header.x": keys}, {("rbd_id.one", None): _text("x"), **of_objects})
+    return bulk.images(Rados, rbd or Library(), cluster, "images", True, ["one"])[0], cluster.asked
+
+
+def test_an_image_is_told_in_three_steps() -> None:
+    told, asked = _images(PLAIN, {0x22: b"QFI\xfb and more", None: b"else"})
+    assert told == {
+        "size": 4 << 20,
+        "order": 23,
+        "features": ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"],
+        "parent": "",
+        "snapshots": [{"name": "snap", "size": 4 << 20, "protected": True}],
+        "magic": "514649fb",
+    }
+    assert asked == ["rbd_id.one", "rbd_header.x", FIRST]
+
+
+@pytest.mark.parametrize(
+    ("changed", "data", "magic"),
+    [
+        ({}, {}, "00000000"),
+        ({}, {0x22: b"\x01"}, "01000000"),
+        ({"snapshot_0000000000000022": SNAPSHOT}, {None: b"head", 0x22: b"snap"}, b"head".hex()),
+        ({"snapshot_0000000000000022": SNAP.replace(SIZE, bytes(8))}, {0x22: b"snap"}, ""),
+    ],
+)
+def test_the_beginning_is_what_the_library_would_read(
+    changed: dict[str, bytes], data: dict[int | None, bytes], magic: str
+) -> None:
+    told, _ = _images(PLAIN | changed, data)
+    assert told["magic"] == magic
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"parent": b""},
+        {"features": MIGRATING},
+        {"features": bytes.fromhex("bd00000000000000")},  # data in another pool
+        {"snapshot_0000000000000022": b"\x07\x01" + SNAP[2:]},  # of Mimic
+        {"snapshot_0000000000000022": SNAP[:20]},
+        {"object_prefix": b"\xff"},
+    ],
+)
+def test_an_image_that_shares_its_data_or_is_not_understood_is_opened(changed: dict[str, bytes]) -> None:
+    with pytest.raises(AssertionError, match="one was opened"):
+        _images(PLAIN | changed, {}, Library("one"))
+
+
+def test_an_image_that_is_gone_is_none() -> None:
+    assert bulk.images(Rados, Library(), Cluster({}, {}), "images", True, ["one", "two"]) == [None, None]
+
+
 # ---------------------------------------------------------------------------- lists that change
 
 
