@@ -6,6 +6,7 @@ pytest_plugins = (
     "fixtures.scratch.plugin",
     "fixtures.plugin",
     "fixtures.sources",
+    "fixtures.descriptions",
     "fixtures.outcomes",
     "reports.plugin",
     "remediate.plugin",

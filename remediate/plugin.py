@@ -134,6 +134,18 @@ class Remediation:
         told = {"run": self._run, "rounds": [plan.model_dump(mode="json") for plan in self._plans]}
         return {"plan.txt": "\n".join(self._said) + "\n", "plan.json": json.dumps(told, indent=2) + "\n"}
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_conformance_remediation(self) -> dict[str, Any] | None:
+        """Give plan and result to the report."""
+        if not self._plans:
+            return None
+        return {
+            "run": self._run,
+            "applied": self._config.option.remediate == "apply",
+            "rounds": [_told(plan) for plan in self._plans],
+            "told": self._said,
+        }
+
     # ------------------------------------------------------------------ the run
 
     def _remediate(self, session: pytest.Session) -> None:
@@ -272,6 +284,25 @@ class Remediation:
             for kind in ("failed", "error"):
                 reporter.stats[kind] = [report for report in reporter.stats.get(kind, ()) if report not in failed]
             reporter._add_stats("healed", failed)
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    steps = [(one, False) for one in plan.steps] + [(one, True) for one in plan.withheld]
+    repairs = [
+        {
+            "what": str(one.step),
+            "disruption": one.disruption,
+            "checks": [str(failure) for failure in one.failures],
+            "diff": one.diff,
+            "withheld": withheld,
+        }
+        for one, withheld in steps
+    ]
+    left = [
+        {"check": one.failure.check, "target": one.failure.target, "reason": one.reason, "lines": one.lines}
+        for one in plan.left
+    ]
+    return {"repairs": repairs, "left": left}
 
 
 def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:

@@ -20,3 +20,13 @@ def pytest_conformance_settled(check: str, target: str, outcome: str, message: s
 @pytest.hookspec
 def pytest_conformance_files() -> dict[str, str] | None:
     """Return further files for the run's folder: name to text."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_conformance_checks() -> dict[str, dict[str, Any]] | None:
+    """Return the fields of `reports.model.Description` of each collected check by its id."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_conformance_remediation() -> dict[str, Any] | None:
+    """Return the fields of `reports.model.Remediation`, None where nothing was planned."""

@@ -53,6 +53,62 @@ class Entry(_Part):
     nodeid: str = Field(description="To run just this again: pytest --cloud FILE NODEID")
 
 
+class Description(_Part):
+    """What a check asks, of what, and why: for a reader who does not have the suite at hand."""
+
+    title: str = Field(description="Its sentence, true or false")
+    holds: str = Field(description="What must hold")
+    why: str = Field("", description="Why it matters")
+    source: str = Field("", description="The documents that the expectation comes from")
+    dynamic: bool = Field(description="Whether it makes scratch resources; else it only reads")
+    asked_of: tuple[str, ...] = Field((), description="Kinds of its targets, in the order of the target's parts")
+
+
+class Joint(_Part):
+    """A service that reaches a pool as a cephx user, as the cloud file says it should."""
+
+    role: str
+    hosts: tuple[str, ...]
+    user: str = Field(description="Cephx id")
+    pool: str
+    secret: str = Field("", description="Use of the libvirt secret that it takes, where one is needed")
+
+
+class Repair(_Part):
+    """A step of a repair."""
+
+    what: str
+    disruption: str
+    checks: tuple[str, ...] = Field(description="CHECK [TARGET] that it is for")
+    diff: tuple[str, ...]
+    withheld: bool = Field(False, description="Not done, for its class was not allowed")
+
+
+class Left(_Part):
+    """What the repair leaves to a person."""
+
+    check: str
+    target: str
+    reason: str
+    lines: tuple[str, ...] = Field((), description="What a person would run or write")
+
+
+class Round(_Part):
+    """What was planned at once."""
+
+    repairs: tuple[Repair, ...]
+    left: tuple[Left, ...]
+
+
+class Remediation(_Part):
+    """What `--remediate` planned and did."""
+
+    run: str = Field(description="Takes back all of it: --rollback RUN")
+    applied: bool = Field(description="False where the plan was only shown")
+    rounds: tuple[Round, ...]
+    told: tuple[str, ...] = Field((), description="What it said as it went")
+
+
 class Run(_Part):
     """The run that the entries belong to."""
 
@@ -77,6 +133,7 @@ class Run(_Part):
     unused_waivers: tuple[dict[str, Any], ...] = Field(
         (), description='Waivers that waived nothing, each with its "why"'
     )
+    joints: tuple[Joint, ...] = Field((), description="The integration as the cloud file has it")
     counts: dict[Outcome, int]
     collected: int = Field(description="Checks and targets that were selected; more than entries if interrupted")
 
@@ -87,3 +144,5 @@ class Report(_Part):
     version: int = VERSION
     run: Run
     entries: tuple[Entry, ...]
+    checks: dict[str, Description] = Field({}, description="By id; empty in reports of old")
+    remediation: Remediation | None = None

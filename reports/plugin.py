@@ -1,4 +1,4 @@
-"""The pytest plugin that gathers outcomes and writes them: report.json and a closing summary."""
+"""The pytest plugin that gathers outcomes and writes them: report.json, further formats, a closing summary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ import pytest
 
 from reports import hookspecs, summary
 from reports.model import Entry, Measurement, Outcome, Report, Run
+from reports.render import FORMATS, ReportError, load, write_formats
 from reports.store import new_run_folder, replace, write_report
+
+RUNS = Path(__file__).parent / "runs"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -28,14 +31,40 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add where reports go."""
     group = parser.getgroup("cloud")
-    default = Path(__file__).parent / "runs"
     group.addoption(
         "--reports",
         type=Path,
-        default=default,
+        default=RUNS,
         metavar="DIR",
-        help="folder of the runs' reports (default: reports/runs)",
+        help="folder of the runs' reports (default: reports/runs); each run has a folder in it, which `latest` points "
+        f"to, with report.json and, rendered from it, {', '.join(FORMATS)}",
     )
+    group.addoption(
+        "--report-from",
+        type=Path,
+        metavar="REPORT.json",
+        help="render that report again, beside it or into --reports DIR, and stop; needs no cloud",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Render a report instead of a run if asked."""
+    if config.option.report_from is None:
+        return None
+    return _again(config.option.report_from, config.option.reports)
+
+
+def _again(path: Path, reports: Path) -> int:
+    try:
+        report = load(path)
+    except ReportError as error:
+        raise pytest.UsageError(str(error)) from None
+    folder = path.parent if reports == RUNS else reports
+    _refuse_a_closed_folder(folder)
+    for written in write_formats(report, folder):
+        print(written)
+    return int(pytest.ExitCode.OK)
 
 
 @pytest.hookimpl(trylast=True)
@@ -97,12 +126,25 @@ class Gatherer:
         """Write the report, also after an interrupt."""
         if self._config.option.collectonly:
             return
-        self._report = Report(run=self._finished(int(session.exitstatus)), entries=tuple(self._entries()))
+        self._report = self._whole(int(session.exitstatus))
         folder = new_run_folder(self._config.option.reports, self._started, self._report.run.cloud)
         for files in self._config.hook.pytest_conformance_files():
             for name, text in files.items():
                 replace(folder / name, text)
         self._path = write_report(self._report, folder)
+        write_formats(self._report, folder)
+
+    def _whole(self, exit_code: int) -> Report:
+        entries = tuple(self._entries())
+        known = self._config.hook.pytest_conformance_checks() or {}
+        return Report.model_validate(
+            {
+                "run": self._finished(exit_code),
+                "entries": entries,
+                "checks": {check: known[check] for check in sorted({entry.check for entry in entries} & set(known))},
+                "remediation": self._config.hook.pytest_conformance_remediation(),
+            }
+        )
 
     def _entries(self) -> list[Entry]:
         entries = (entry_of(phases) for phases in self._phases.values())

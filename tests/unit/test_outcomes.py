@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from reports.model import Report
+from reports.model import Description, Report
 
 PROJECT = Path(__file__).parents[2]
 FACTS = PROJECT / "recorded/default/facts.json"
@@ -21,11 +21,14 @@ import fixtures.observe.run
 from pathlib import Path
 from fixtures.facts.run import Facts
 
-pytest_plugins = ("fixtures.targets", "fixtures.plugin", "fixtures.sources", "fixtures.outcomes", "reports.plugin")
+pytest_plugins = (
+    "fixtures.targets", "fixtures.plugin", "fixtures.sources", "fixtures.outcomes", "fixtures.descriptions",
+    "reports.plugin",
+)
 fixtures.observe.run.observe = lambda *_, **__: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
 """
 
-CHECKS = """
+CHECKS = '''
 import pytest
 from fixtures.checks import finding
 from fixtures.facts.base import NotMeasured
@@ -35,6 +38,10 @@ def test_passes(facts): assert facts.ceph.fsid
 
 @pytest.mark.check("a.fails", severity="critical", source="x")
 def test_fails(pool):
+    """It holds.
+
+    Why: it matters.
+    """
     assert pool.name != "volumes", finding(f"pool {pool.name}", found={"b", "a"}, expected=None, remedy="do it")
 
 @pytest.mark.check("a.waived", severity="major", source="x")
@@ -58,7 +65,7 @@ def test_gated(): raise AssertionError
 def test_measured(measure): measure("clone", 1.5, "s")
 
 def test_ordinary(): pass
-"""
+'''
 
 WAIVERS = """
 waivers:
@@ -125,6 +132,10 @@ def test_each_outcome_reaches_the_report(inner: Path, options: tuple[str, ...]) 
     assert done.returncode == report.run.exit_code == pytest.ExitCode.TESTS_FAILED
     assert report.run.collected == len(EXPECTED) + 1
     assert [waiver["check"] for waiver in report.run.expired_waivers] == ["a.expired"]
+    assert report.checks["a.fails"] == Description(
+        title="fails", holds="It holds.", why="it matters.", source="x", dynamic=False, asked_of=("pool_name",)
+    )
+    assert [joint.pool for joint in report.run.joints if joint.role == "cinder-backup"] == ["volumes", "backups"]
 
 
 UNUSED = {
