@@ -148,6 +148,19 @@ def test_what_one_writes_the_other_reads(
     assert native.content_digest(pool, parent) == hashlib.sha256(expected).hexdigest()
 
 
+def test_images_read_in_steps_are_what_opening_tells(
+    native: CephAccess, cloud: Cloud, clone: tuple[str, str, str]
+) -> None:
+    pool, *own = clone
+    images = cloud.ceph.pools.images
+    for place, names in ((pool, own), (images, native.image_names(images))):
+        opened, read = native.images(place, names), native.images(place, names, magic=True)
+        assert opened == tuple(image.model_copy(update={"magic": ""}) for image in read)
+        for image in read:
+            snapshot = "snap" if "snap" in {one.name for one in image.snapshots} else ""
+            assert image.magic == native.read(place, image.name, 0, 4, snapshot).hex()
+
+
 def test_looking_is_quick_and_tells_no_key(cloud: Cloud, hosts: Hosts) -> None:
     facts = observe_ceph(cloud, b"salt", hosts, lambda _: None)
     assert isinstance(facts, CephFacts)
