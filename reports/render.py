@@ -7,11 +7,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from reports import markdown, prometheus, sarif
+from reports import markdown, page, prometheus, sarif
 from reports.model import Report
 from reports.store import replace
 
 FORMATS: dict[str, Callable[[Report], str]] = {
+    "report.html": page.render,
     "summary.md": markdown.render,
     "report.sarif": sarif.render,
     "report.prom": prometheus.render,

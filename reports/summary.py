@@ -53,16 +53,22 @@ def _named(waiver: dict[str, Any]) -> str:
     return f"{waiver['check']}{code} [{waiver['target']}] of {waiver['owner']}"
 
 
+def areas(entries: Iterable[Entry]) -> dict[str, Counter[Outcome]]:
+    """Return the counts of each outcome by area, in the areas' order."""
+    found: dict[str, Counter[Outcome]] = {}
+    for entry in entries:
+        found.setdefault(entry.check.split(".")[0], Counter())[entry.outcome] += 1
+    return dict(sorted(found.items()))
+
+
 def area_table(entries: tuple[Entry, ...]) -> list[str]:
     """Return one line an area with the counts of each outcome."""
-    areas: dict[str, Counter[Outcome]] = {}
-    for entry in entries:
-        areas.setdefault(entry.check.split(".")[0], Counter())[entry.outcome] += 1
-    shown = [outcome for outcome in OUTCOMES if any(counts[outcome] for counts in areas.values())]
+    found = areas(entries)
+    shown = [outcome for outcome in OUTCOMES if any(counts[outcome] for counts in found.values())]
     head = f"{'area':<10}" + "".join(f"{outcome:>{len(outcome) + 3}}" for outcome in shown)
     rows = [
         f"{area:<10}" + "".join(f"{counts[outcome] or '.':>{len(outcome) + 3}}" for outcome in shown)
-        for area, counts in sorted(areas.items())
+        for area, counts in found.items()
     ]
     return [head, *rows] if rows else ["no check was run"]
 
