@@ -100,16 +100,25 @@ def _take_back_host(host: str, first: int, site: Acts, watch: Watches, journal: 
 def take_back(
     steps: Sequence[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell, *, force: bool = False
 ) -> list[str]:
-    """Undo steps in reverse, then start anew what they had started anew; returns what could not be undone.
+    """Undo steps in reverse, and start anew what they had started anew; returns what could not be undone.
+
+    A service is as it was before what it has used of the cluster goes.
 
     A step whose present state is neither the one that the run left nor the one that it found is left
     alone, with the difference told, unless forced; what was changed before it on the same thing stays too.
     """
     problems: list[str] = []
-    for taken in reversed([it for it in steps if not isinstance(it.step, Restart)]):
+    restarts: list[Taken] = []
+    for taken in reversed(steps):
+        if isinstance(taken.step, Restart):
+            restarts.append(taken)
+            continue
+        if not host_of(taken.step):
+            problems += _restart_again(restarts, steps, site, watch, journal, tell)
+            restarts = []
         problem = _undo(taken, site, journal, tell, force)
         problems += [problem] if problem else []
-    return problems + _restart_again(steps, site, watch, journal, tell)
+    return problems + _restart_again(restarts, steps, site, watch, journal, tell)
 
 
 def _undo(taken: Taken, site: Acts, journal: Journal, tell: Tell, force: bool) -> str:
@@ -142,18 +151,35 @@ def _differing(now: State, wanted: State) -> str:
     return "; ".join(f"{name} is {now.get(name)!r} and not {wanted.get(name)!r}" for name in names)
 
 
-def _restart_again(steps: Iterable[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell) -> list[str]:
+def _restart_again(
+    restarts: Sequence[Taken], steps: Sequence[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell
+) -> list[str]:
+    """Start each service anew once, but those that the run had started: they do not run any more."""
+    started = {(it.step.host, it.step.unit) for it in steps if isinstance(it.step, Unit) and not it.before["active"]}
     problems = []
-    for taken in steps:
-        if not isinstance(taken.step, Restart):
-            continue
-        try:
-            rows = watch.before(taken.step.role)
-            tell(f"undo {taken.number}. {taken.step} (again)")
-            site.undo(taken.number, taken.step, taken.before)
-            watch.until_up(taken.step.host, taken.step.role, rows)
-        except (StepFailed, DeadlineError) as error:
-            problems.append(f"{taken.step}: {error}")
-            continue
-        journal.undone(taken.number)
+    for unit, same in _by_unit(restarts).items():
+        problem = "" if unit in started else _start_anew(same[-1], site, watch, tell)
+        problems += [problem] if problem else []
+        for taken in same if not problem else ():
+            journal.undone(taken.number)
     return problems
+
+
+def _by_unit(restarts: Iterable[Taken]) -> dict[tuple[str, str], list[Taken]]:
+    found: dict[tuple[str, str], list[Taken]] = {}
+    for taken in sorted(restarts, key=lambda it: it.number):
+        assert isinstance(taken.step, Restart)
+        found.setdefault((taken.step.host, taken.step.unit), []).append(taken)
+    return found
+
+
+def _start_anew(taken: Taken, site: Acts, watch: Watches, tell: Tell) -> str:
+    assert isinstance(taken.step, Restart)
+    try:
+        rows = watch.before(taken.step.role)
+        tell(f"undo {taken.number}. {taken.step} (again)")
+        site.undo(taken.number, taken.step, taken.before)
+        watch.until_up(taken.step.host, taken.step.role, rows)
+    except (StepFailed, DeadlineError) as error:
+        return f"{taken.step}: {error}"
+    return ""

@@ -130,10 +130,10 @@ def make_plan(
         ruined = {entry.failure for entry in spoilt}
         kept = [one for one in good if not set(one.failures) <= ruined]
         steps = [one for one in kept if _within(one.disruption, allowed)]
-        waited = len(left)
-        left = _ask_again(left, wishes, known, cloud, imagined(facts, [one.step for one in steps]))
-        if len(left) == waited:
+        still = left and _ask_again(left, wishes, known, cloud, imagined(facts, [one.step for one in steps]))
+        if len(still) == len(left):
             break
+        left = still
     return Plan(
         steps=tuple(_with_restarts(steps, cloud, facts)),
         withheld=tuple(one for one in kept if not _within(one.disruption, allowed)),

@@ -25,8 +25,21 @@ from fixtures.waiting import DeadlineError
 from remediate import lock
 from remediate.converge import apply, take_back
 from remediate.hand import files
-from remediate.journal import Journal, journal_path
-from remediate.model import Attributes, Caps, ClusterOption, File, Folder, Option, PoolOption, Restart, State, Step
+from remediate.journal import Journal, Taken, journal_path
+from remediate.model import (
+    Attributes,
+    Caps,
+    ClusterOption,
+    File,
+    Folder,
+    Option,
+    PoolApplication,
+    PoolOption,
+    Restart,
+    State,
+    Step,
+    Unit,
+)
 from remediate.plan import Failure, Plan, Planned
 from remediate.site import Preview, Site, StepFailed
 from remediate.watch import Rows
@@ -495,3 +508,42 @@ def test_the_lock_of_a_dead_run_is_broken_by_name_or_where_its_death_is_known(tm
     (tmp_path / "lock").write_text(json.dumps(holder | {"machine": socket.gethostname(), "pid": dead.pid}))
     with lock.held(site, RUN, ["here"], tmp_path):
         assert json.loads((tmp_path / "lock").read_text())["run"] == RUN
+
+
+class Told:
+    """A site and a journal that only take down what is asked of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.left: set[int] = set()
+
+    def look(self, step: Step) -> dict[str, Any]:
+        return {"is": 2}
+
+    def undo(self, number: int, step: Step, before: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(str(step))
+        return before
+
+    def undone(self, number: int) -> None:
+        self.left.discard(number)
+
+
+def test_a_service_is_started_anew_once_before_what_it_used_goes_and_not_if_it_did_not_run() -> None:
+    def restart(name: str) -> Restart:
+        return Restart(host="here", role="cinder-volume", unit=name)
+
+    def option(key: str) -> Option:
+        return Option(host="here", path="/etc/x", section="x", key=key, value="1")
+
+    pool, unit = PoolApplication(pool="vms", application="rbd"), Unit(host="here", unit="volume", role="cinder-volume")
+    steps = [pool, option("a"), unit, restart("api"), option("b"), restart("api"), restart("volume")]
+    before: dict[str, Any] = {"active": False, "is": 1}
+    taken = [
+        Taken(number, step, {} if isinstance(step, Restart) else before, {"is": 2}, True)
+        for number, step in enumerate(steps, 1)
+    ]
+    told = Told()
+    told.left = {it.number for it in taken}
+    assert not take_back(taken, cast(Any, told), Quiet(), cast(Any, told), print)
+    assert told.asked == [str(it) for it in (option("b"), unit, option("a"), restart("api"), pool)]
+    assert not told.left
