@@ -536,7 +536,7 @@ def test_a_service_is_started_anew_once_before_what_it_used_goes_and_not_if_it_d
         return Option(host="here", path="/etc/x", section="x", key=key, value="1")
 
     pool, unit = PoolApplication(pool="vms", application="rbd"), Unit(host="here", unit="volume", role="cinder-volume")
-    steps = [pool, option("a"), unit, restart("api"), option("b"), restart("api"), restart("volume")]
+    steps: list[Step] = [pool, option("a"), unit, restart("api"), option("b"), restart("api"), restart("volume")]
     before: dict[str, Any] = {"active": False, "is": 1}
     taken = [
         Taken(number, step, {} if isinstance(step, Restart) else before, {"is": 2}, True)
