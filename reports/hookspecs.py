@@ -30,3 +30,8 @@ def pytest_conformance_checks() -> dict[str, dict[str, Any]] | None:
 @pytest.hookspec(firstresult=True)
 def pytest_conformance_remediation() -> dict[str, Any] | None:
     """Return the fields of `reports.model.Remediation`, None where nothing was planned."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_conformance_tolerated(config: pytest.Config, check: str, target: str, outcome: str) -> bool | None:
+    """Whether a check that failed or could not be measured counts not for the exit code, for it is not new."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.findings import BAD, by_severity, groups, is_sound
 from reports.model import Report
-from reports.summary import figures, verdict
+from reports.summary import changes, figures, verdict
 from reports.templating import environment
 
 _NAMED = 5
@@ -19,6 +19,7 @@ def render(report: Report) -> str:
         run=report.run,
         sound=is_sound(report),
         verdict=verdict(report),
+        changes=changes(report),
         failed=by_severity(report, *BAD),
         blind=by_severity(report, "not measured"),
         findings=groups(report, *BAD),

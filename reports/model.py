@@ -109,6 +109,35 @@ class Remediation(_Part):
     told: tuple[str, ...] = Field((), description="What it said as it went")
 
 
+class Place(_Part):
+    """A check and its target."""
+
+    check: str
+    target: str
+
+
+class Comparison(_Part):
+    """What changed since an earlier run."""
+
+    baseline: str = Field(description="The earlier report.json")
+    started: str = Field(description="When that run began, ISO 8601, UTC")
+    new: tuple[Place, ...] = Field(description="Fails, and did not")
+    fixed: tuple[Place, ...] = Field(description="Failed, and holds or was healed")
+    still: tuple[Place, ...] = Field(description="Failed, and fails")
+    newly_not_measured: tuple[Place, ...]
+    not_judged: tuple[Place, ...] = Field((), description="Failed, and was waived, not asked or does not apply now")
+
+
+class Past(_Part):
+    """An earlier run of the same cloud."""
+
+    folder: str = Field(description="Beside this run's")
+    started: str
+    duration: float
+    exit_code: int
+    counts: dict[Outcome, int]
+
+
 class Run(_Part):
     """The run that the entries belong to."""
 
@@ -129,6 +158,7 @@ class Run(_Part):
     )
     not_collected: tuple[str, ...] = Field((), description="Files of checks that could not be read at all")
     fail_on: str = Field("minor", description="Least severity of a failed check that makes the exit code non-zero")
+    fail_on_new: bool = Field(False, description="Whether only what is new since the baseline counts for the exit code")
     expired_waivers: tuple[dict[str, Any], ...] = ()
     unused_waivers: tuple[dict[str, Any], ...] = Field(
         (), description='Waivers that waived nothing, each with its "why"'
@@ -146,3 +176,5 @@ class Report(_Part):
     entries: tuple[Entry, ...]
     checks: dict[str, Description] = Field({}, description="By id; empty in reports of old")
     remediation: Remediation | None = None
+    comparison: Comparison | None = Field(None, description="With --baseline")
+    history: tuple[Past, ...] = Field((), description="Earlier runs of this cloud, newest first")

@@ -9,11 +9,12 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from reports.findings import BAD, Group, by_severity, groups, is_sound
-from reports.model import OUTCOMES, Entry, Measurement, Outcome, Report
+from reports.model import OUTCOMES, Entry, Measurement, Outcome, Past, Place, Report
 from reports.summary import areas, verdict
 from reports.templating import environment
 from reports.topology import BOX, TALL, WIDTH, make_map
@@ -57,6 +58,8 @@ def render(report: Report) -> str:
             tall=TALL,
             width=WIDTH,
             charts=charts(report.entries),
+            changes=_changes(report, told),
+            trend=trend(report),
             data=_data(report, told),
             script=script,
             style=style,
@@ -100,6 +103,69 @@ def _by_reason(found: list[Anchored]) -> dict[str, list[Anchored]]:
     for one in found:
         reasons[one.group.first.message].append(one)
     return dict(sorted(reasons.items(), key=lambda item: -len(item[1])))
+
+
+# -- what changed
+
+
+@dataclass(frozen=True)
+class Change:
+    """What changed in one way: each check and target, with the finding that tells of it, if any does."""
+
+    word: str
+    places: tuple[tuple[Place, str], ...]
+
+
+def _changes(report: Report, told: dict[Outcome, list[Anchored]]) -> list[Change]:
+    it = report.comparison
+    if it is None:
+        return []
+    anchors = {
+        (entry.check, entry.target): one.anchor
+        for found in told.values()
+        for one in found[:_SHOWN]
+        for entry in one.group.entries
+        if entry.outcome != "not applicable"
+    }
+    ways = {"new": it.new, "newly not measured": it.newly_not_measured, "fixed": it.fixed}
+    ways |= {"still failing": it.still, "failed then, not judged now": it.not_judged}
+    return [
+        Change(word, tuple((place, anchors.get((place.check, place.target), "")) for place in places))
+        for word, places in ways.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A run of the trend: shares of the tallest, of what failed and of what was not measured."""
+
+    run: Past
+    failed: int
+    blind: int
+    high: float
+    dim: float
+    href: str
+
+
+def trend(report: Report) -> list[Column]:
+    """Return this run and those before it, oldest first; empty where there was none."""
+    run = report.run
+    now = Past(folder="", started=run.started, duration=run.duration, exit_code=run.exit_code, counts=run.counts)
+    runs = [*reversed(report.history), now] if report.history else []
+    bad = [sum(one.counts.get(outcome, 0) for outcome in BAD) for one in runs]
+    blind = [one.counts.get("not measured", 0) for one in runs]
+    tallest = max((one + other for one, other in zip(bad, blind, strict=True)), default=0) or 1
+    return [
+        Column(
+            one,
+            failed,
+            dim,
+            failed / tallest,
+            dim / tallest,
+            f"../{quote(one.folder)}/report.html" if one.folder else "",
+        )
+        for one, failed, dim in zip(runs, bad, blind, strict=True)
+    ]
 
 
 # -- the matrix

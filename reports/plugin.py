@@ -9,14 +9,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reports import hookspecs, summary
-from reports.model import Entry, Measurement, Outcome, Report, Run
+from reports.compare import LATEST, Baseline, runs_of
+from reports.model import Entry, Measurement, Outcome, Past, Report, Run
 from reports.render import FORMATS, ReportError, load, write_formats
 from reports.store import new_run_folder, replace, write_report
 
@@ -45,26 +49,67 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="REPORT.json",
         help="render that report again, beside it or into --reports DIR, and stop; needs no cloud",
     )
+    group.addoption(
+        "--baseline",
+        metavar="REPORT.json|latest",
+        help="say what is new, fixed, still failing and newly not measured since that run; latest: the last of this "
+        "cloud in --reports",
+    )
+    group.addoption(
+        "--fail-on-new",
+        action="store_true",
+        help="with --baseline: only what fails or cannot be measured, and did or could then, makes the exit code "
+        "non-zero; without an earlier run all of it is new",
+    )
+    group.addoption(
+        "--history",
+        type=int,
+        default=20,
+        metavar="N",
+        help="how many earlier runs of this cloud in --reports the report shows (default: 20)",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Render a report instead of a run if asked."""
-    if config.option.report_from is None:
-        return None
-    return _again(config.option.report_from, config.option.reports)
+    if config.option.fail_on_new and not config.option.baseline:
+        raise pytest.UsageError("--fail-on-new needs --baseline REPORT.json|latest to know what is new")
+    return _again(config) if config.option.report_from else None
 
 
-def _again(path: Path, reports: Path) -> int:
-    try:
-        report = load(path)
-    except ReportError as error:
-        raise pytest.UsageError(str(error)) from None
-    folder = path.parent if reports == RUNS else reports
+def _again(config: pytest.Config) -> int:
+    options, path = config.option, config.option.report_from
+    report = _loaded(path)
+    if options.baseline:
+        base = path.parent.parent if options.reports == RUNS else options.reports
+        baseline = _baseline(options.baseline, base, report.run.cloud, but=path.parent)
+        report = report.model_copy(update={"comparison": baseline.compared(report.entries) if baseline else None})
+    folder = path.parent if options.reports == RUNS else options.reports
     _refuse_a_closed_folder(folder)
     for written in write_formats(report, folder):
         print(written)
-    return int(pytest.ExitCode.OK)
+    for line in summary.changes(report):
+        print(line)
+    told = report.comparison
+    new = options.fail_on_new and (told is None or told.new or told.newly_not_measured)
+    return int(pytest.ExitCode.TESTS_FAILED if new else pytest.ExitCode.OK)
+
+
+def _loaded(path: Path) -> Report:
+    try:
+        return load(path)
+    except ReportError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _baseline(named: str, base: Path, cloud: str, but: Path | None = None) -> Baseline | None:
+    """Return the baseline that is named, None where `latest` is and there is no earlier run."""
+    if named != LATEST:
+        return Baseline(_loaded(Path(named)), Path(named))
+    earlier = (path for path, _ in runs_of(base, cloud) if but is None or path.parent.resolve() != but.resolve())
+    path = next(earlier, None)
+    return Baseline(_loaded(path), path) if path else None
 
 
 @pytest.hookimpl(trylast=True)
@@ -97,6 +142,9 @@ class Gatherer:
         self._report: Report | None = None
         self._path: Path | None = None
         self._settled: dict[tuple[str, str], tuple[str, str]] = {}
+        if config.option.baseline not in (None, LATEST):
+            # A baseline that cannot be read is told before the run, not after it.
+            _loaded(Path(config.option.baseline))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count what was selected."""
@@ -134,6 +182,20 @@ class Gatherer:
         self._path = write_report(self._report, folder)
         write_formats(self._report, folder)
 
+    @cached_property
+    def _past(self) -> Baseline | None:
+        options, told = self._config.option, self._told
+        return _baseline(options.baseline, options.reports, told["cloud"]) if options.baseline else None
+
+    @cached_property
+    def _told(self) -> dict[str, Any]:
+        return self._config.hook.pytest_conformance_run(config=self._config) or {}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_conformance_tolerated(self, check: str, target: str, outcome: str) -> bool:
+        """Whether it was as bad in the baseline, if only what is new is to count."""
+        return bool(self._config.option.fail_on_new and self._past and self._past.is_known(check, target, outcome))
+
     def _whole(self, exit_code: int) -> Report:
         entries = tuple(self._entries())
         known = self._config.hook.pytest_conformance_checks() or {}
@@ -143,8 +205,13 @@ class Gatherer:
                 "entries": entries,
                 "checks": {check: known[check] for check in sorted({entry.check for entry in entries} & set(known))},
                 "remediation": self._config.hook.pytest_conformance_remediation(),
+                "comparison": self._past.compared(entries) if self._past else None,
+                "history": [past for _, past in islice(self._earlier(), self._config.option.history)],
             }
         )
+
+    def _earlier(self) -> Iterator[tuple[Path, Past]]:
+        return runs_of(self._config.option.reports, self._told["cloud"])
 
     def _entries(self) -> list[Entry]:
         entries = (entry_of(phases) for phases in self._phases.values())
@@ -156,10 +223,10 @@ class Gatherer:
         return entry.model_copy(update={"outcome": outcome, "message": message})
 
     def _finished(self, exit_code: int) -> Run:
-        told = self._config.hook.pytest_conformance_run(config=self._config) or {}
         counts: Counter[Outcome] = Counter(entry.outcome for entry in self._entries())
         return Run(
-            **told,
+            **self._told,
+            fail_on_new=self._config.option.fail_on_new,
             started=self._started.isoformat(timespec="seconds"),
             duration=round(time.monotonic() - self._clock, 3),
             command_line=tuple(sys.argv),

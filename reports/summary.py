@@ -40,6 +40,8 @@ def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None
         terminal.write_line(f"expired waiver: {_named(waiver)}, {waiver['until']}")
     for waiver in report.run.unused_waivers:
         terminal.write_line(f"unused waiver: {_named(waiver)}: {waiver['why']}")
+    for change in changes(report):
+        terminal.write_line(change)
     terminal.write_line(verdict(report))
     if report.run.facts_recorded:
         terminal.write_line(
@@ -105,9 +107,8 @@ def line(group: Sequence[Entry], of: int) -> str:
     first = group[0]
     if len(group) == 1:
         return f"{first.check} [{first.target}] {first.message}"
-    names = [entry.target for entry in group]
-    shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    return f"{first.check} [{first.target}] {first.message} (the same on {len(names)} of {of}: {shown})"
+    names = _listed([entry.target for entry in group])
+    return f"{first.check} [{first.target}] {first.message} (the same on {len(group)} of {of}: {names})"
 
 
 def figures(entries: tuple[Entry, ...]) -> list[str]:
@@ -119,14 +120,44 @@ def figures(entries: tuple[Entry, ...]) -> list[str]:
     ]
 
 
+def _since(report: Report) -> str:
+    return report.comparison.started if report.comparison else "the baseline"
+
+
+def changes(report: Report) -> list[str]:
+    """Return what changed since the baseline: the counts, then what is new and what was fixed, by check."""
+    told = report.comparison
+    if told is None:
+        return []
+    counted = {"new": told.new, "fixed": told.fixed, "still failing": told.still}
+    counted |= {"newly not measured": told.newly_not_measured, "failed then, not judged now": told.not_judged}
+    numbers = ", ".join(f"{len(places)} {word}" for word, places in counted.items() if places) or "nothing changed"
+    lines = [f"since {told.started} ({told.baseline}): {numbers}"]
+    for word in ("new", "newly not measured", "fixed"):
+        targets: dict[str, list[str]] = {}
+        for place in counted[word]:
+            targets.setdefault(place.check, []).append(place.target)
+        lines += [f"  {word}: {check} [{_listed(them)}]" for check, them in targets.items()]
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
 def verdict(report: Report) -> str:
     """Return the answer in one sentence."""
     counts = report.run.counts
     failed, blind = counts.get("failed", 0), counts.get("not measured", 0)
-    if failed and report.run.exit_code == 0:
+    if failed and report.run.exit_code == 0 and not report.run.fail_on_new:
         return f"{report.run.cloud}: {failed} failed, all below --fail-on {report.run.fail_on}; else sound"
     unfinished = report.run.collected - len(report.entries)
     operator = counts.get("needs operator", 0)
+    if report.run.fail_on_new and report.run.exit_code == 0 and (failed or blind or operator):
+        return (
+            f"{report.run.cloud}: nothing new since {_since(report)}: "
+            f"{failed + operator} known failures, {blind} still not measured of {report.run.collected}"
+        )
     parts = [f"{failed} failed"] * bool(failed) + [f"{operator} need an operator"] * bool(operator)
     parts += [f"{blind} not measured"] * bool(blind)
     parts += [f"{unfinished} not run"] * (unfinished > 0)

@@ -305,3 +305,32 @@ def test_a_file_that_cannot_be_read_is_never_sound(inner: Path) -> None:
     done = _run(inner, "--continue-on-collection-errors")
     assert "1 files not collected" in done.stdout
     assert _report(inner).run.not_collected == ("test_other.py",)
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_only_what_is_new_fails_the_run_if_so_asked(inner: Path, options: tuple[str, ...]) -> None:
+    since = ("--baseline", "latest", "--fail-on-new")
+    first = _run(inner, "-k", "a.expired or a.blind", *since)
+    assert first.returncode == 1
+    second = _run(inner, "-k", "a.expired or a.blind", *since, *options)
+    assert second.returncode == 0, second.stdout
+    assert "nothing new since" in second.stdout
+    third = _run(inner, "-k", "a.expired or a.blind or a.fails", *since, *options)
+    assert third.returncode == 1
+    assert "  new: a.fails [volumes]" in third.stdout
+    assert len(_report(inner).history) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--fail-on-new",), "--fail-on-new needs --baseline"),
+        (("--baseline", "none.json"), "none.json: No such file or directory"),
+    ],
+)
+def test_a_baseline_that_is_none_stops_the_run_before_it_starts(
+    inner: Path, options: tuple[str, ...], said: str
+) -> None:
+    done = _run(inner, *options)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert said in done.stderr
