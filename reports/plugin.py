@@ -58,8 +58,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fail-on-new",
         action="store_true",
-        help="with --baseline: only what fails or cannot be measured, and did or could then, makes the exit code "
-        "non-zero; without an earlier run all of it is new",
+        help="with --baseline: only what is new since then, a failure or what cannot be measured any more, makes "
+        "the exit code non-zero; without an earlier run all of it is new",
     )
     group.addoption(
         "--history",
@@ -82,7 +82,7 @@ def _again(config: pytest.Config) -> int:
     options, path = config.option, config.option.report_from
     report = _loaded(path)
     if options.baseline:
-        base = path.parent.parent if options.reports == RUNS else options.reports
+        base = path.resolve().parent.parent if options.reports == RUNS else options.reports
         baseline = _baseline(options.baseline, base, report.run.cloud, but=path.parent)
         report = report.model_copy(update={"comparison": baseline.compared(report.entries) if baseline else None})
     folder = path.parent if options.reports == RUNS else options.reports

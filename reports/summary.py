@@ -126,18 +126,20 @@ def _since(report: Report) -> str:
 
 def changes(report: Report) -> list[str]:
     """Return what changed since the baseline: the counts, then what is new and what was fixed, by check."""
-    told = report.comparison
-    if told is None:
+    since = report.comparison
+    if since is None:
         return []
-    counted = {"new": told.new, "fixed": told.fixed, "still failing": told.still}
-    counted |= {"newly not measured": told.newly_not_measured, "failed then, not judged now": told.not_judged}
+    counted = {"new": since.new, "fixed": since.fixed, "still failing": since.still}
+    counted |= {"newly not measured": since.newly_not_measured, "failed then, not judged now": since.not_judged}
     numbers = ", ".join(f"{len(places)} {word}" for word, places in counted.items() if places) or "nothing changed"
-    lines = [f"since {told.started} ({told.baseline}): {numbers}"]
+    lines = [f"since {since.started} ({since.baseline}): {numbers}"]
     for word in ("new", "newly not measured", "fixed"):
         targets: dict[str, list[str]] = {}
         for place in counted[word]:
             targets.setdefault(place.check, []).append(place.target)
-        lines += [f"  {word}: {check} [{_listed(them)}]" for check, them in targets.items()]
+        told = [f"  {word}: {check} [{_listed(them)}]" for check, them in targets.items()]
+        lines += told[:_NAMED]
+        lines += [f"  {word}: {len(told) - _NAMED} more checks, in the report"] * (len(told) > _NAMED)
     return lines
 
 

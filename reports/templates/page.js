@@ -39,7 +39,6 @@
   }
 
   function follow() {
-    const hash = decodeURIComponent(location.hash.slice(1));
     if (form && location.hash.startsWith("#find?")) {
       const told = new URLSearchParams(location.hash.slice(6));
       for (const id of fields) $(id).value = told.get(id) || "";
@@ -47,7 +46,7 @@
       $("findings").scrollIntoView();
       return;
     }
-    const element = hash && $(hash);
+    const element = document.querySelector(":target");
     if (!element) return;
     if (element.hidden || element.closest("[hidden]")) clear();
     for (let it = element.closest("details"); it; it = it.parentElement.closest("details")) it.open = true;
@@ -66,6 +65,16 @@
     filter();
   }
   addEventListener("hashchange", follow);
+
+  // what is folded is printed all the same
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    folded = [...document.querySelectorAll("details:not([open])")];
+    for (const it of folded) it.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const it of folded) it.open = false;
+  });
 
   // ---- the matrix: only what is in sight is in the document
 
