@@ -212,11 +212,15 @@ class Unit(_HostStep):
 
 
 class Restart(_HostStep):
-    """A service's restart; the plan makes these, once for each unit and host."""
+    """A service's restart; the plan makes these, once for each unit and host.
+
+    Of the units `beside` it, which read the same files, those that run are started anew too.
+    """
 
     kind: Literal["restart"] = "restart"
     role: Role
     unit: str
+    beside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.host}: restart {self.unit}"

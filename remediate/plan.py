@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict
 
 from fixtures.cloud import Cloud
+from fixtures.distributions import units_beside
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
@@ -266,6 +267,6 @@ def _wanted_restarts(here: Iterable[Planned], facts: Facts, host: str) -> dict[R
         for role in planned.step.restarts if isinstance(planned.step, HostStep) else ():
             service = facts.host(host).services.get(role)
             if isinstance(service, Service) and service.unit.active == "active":
-                restart = Restart(host=host, role=role, unit=service.unit.name)
+                restart = Restart(host=host, role=role, unit=service.unit.name, beside=units_beside(role))
                 found.setdefault(restart, []).append(planned)
     return found

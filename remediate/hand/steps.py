@@ -332,6 +332,7 @@ class Restart:
 
     def __init__(self, hand: Hand, step: Json) -> None:
         self.unit = step["unit"]
+        self.beside = step.get("beside", ())
 
     def look(self) -> State:
         return {}
@@ -342,7 +343,8 @@ class Restart:
     def do(self, number: int) -> None:
         if "=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", self.unit]):
             run(["systemctl", "daemon-reload"])
-        run(["systemctl", "restart", self.unit])
+        running = [unit for unit in self.beside if result(["systemctl", "is-active", "--quiet", unit])[0] == 0]
+        run(["systemctl", "restart", self.unit] + running)
 
     def undo(self, number: int, before: State) -> None:
         self.do(number)

@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from fixtures.cloud.model import Role
-from fixtures.distributions import HYPERVISOR, TABLE, Family, family_of, packages_for, units_of
+from fixtures.distributions import HYPERVISOR, TABLE, Family, family_of, packages_for, units_beside, units_of
 from fixtures.facts.host import ConfigEntry
 from fixtures.observe.collector import sources
 from fixtures.observe.collector.redact import Redactor
@@ -144,3 +144,8 @@ def test_the_environment_of_a_snap_leads_to_its_folder(tmp_path: Path, monkeypat
     launch = sources.Launch(["/snap/openstack-hypervisor/1/bin/nova-compute"], {"SNAP_COMMON": COMMON}, "/root")
     found = sources.Sources({"project": "nova", "prog": "nova-compute"}, launch)
     assert found.files == [f"{COMMON}/etc/nova/nova.conf"]
+
+
+def test_what_reads_the_files_of_a_roles_unit_too() -> None:
+    assert {"nova-conductor", "openstack-nova-scheduler"} <= set(units_beside("nova-control"))
+    assert units_beside("glance-api") == ()
