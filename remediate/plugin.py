@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -108,6 +108,7 @@ class Remediation:
         self._seen: dict[Failure, _Seen] = {}
         self._plans: list[Plan] = []
         self._said: list[str] = []
+        self._journeys: set[str] = set()
         self._run = new_run_id()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -161,35 +162,38 @@ class Remediation:
 
     def _converge(self, session: pytest.Session, site: Site, journal: Journal) -> None:
         first = dict(self._seen)
+        checks = [item.stash.get(CHECK, None) for item in _items(session)]
+        self._journeys = {check.id for check in checks if check and check.dynamic}
         try:
-            plan = self._rounds(session, site, journal)
+            self._rounds(session, site, journal)
             self._look_again(session, dynamic=True)
         finally:
             if journal.taken():
                 self._tell(f"undo all of it: pytest --cloud {self._config.option.cloud} --rollback {self._run}")
-        self._settle(session, first, plan)
+        left = self._planned(site)
+        if left.failures and left != self._plans[-1]:
+            self._show(left, "what is left")
+        self._settle(session, first, left)
 
-    def _rounds(self, session: pytest.Session, site: Site, journal: Journal) -> Plan:
-        """Repair as long as that gets on; returns the plan of what is left."""
-        plan = self._planned(site)
+    def _rounds(self, session: pytest.Session, site: Site, journal: Journal) -> None:
+        """Repair as long as that gets on; journeys are not asked before its end, and have no repair of their own."""
+        plan = self._planned(site, but=self._journeys)
         for number in range(1, ROUNDS + 1):
             self._show(plan, f"round {number}")
             if not plan.steps:
-                return plan
+                break
             api = open_openstack(self._config.stash[CLOUD])
             applied = apply(plan, site, Watch(api, self._facts), journal, self._tell)
             before, plan = plan, self._settled_plan(session, site, plan, applied)
             if not self._advanced(applied, before, plan):
                 break
-        self._show(plan, "what is left")
-        return plan
 
     def _settled_plan(self, session: pytest.Session, site: Site, before: Plan, applied: Applied) -> Plan:
         """Look again until all is well or a repair uncovers the next; health and services take a moment to tell."""
         for pause in SETTLING if applied.taken and not applied.stopped else (0,):
             time.sleep(pause)
             self._look_again(session)
-            plan = self._planned(site)
+            plan = self._planned(site, but=self._journeys)
             if not plan.failures or self._advanced(applied, before, plan):
                 break
             self._tell(f"{len(plan.failures)} still fail, which may be but of the moment")
@@ -204,11 +208,12 @@ class Remediation:
     def _facts(self) -> Facts:
         return self._config.stash[FACTS]
 
-    def _planned(self, site: Site) -> Plan:
+    def _planned(self, site: Site, but: Set[str] = frozenset()) -> Plan:
         options, cloud = self._config.option, self._config.stash[CLOUD]
         patterns: Sequence[str] = options.remediate_only or ("*",)
         failed = sorted((it for it, seen in self._seen.items() if seen.outcome == "failed"), key=str)
-        wanted = [it for it in failed if any(fnmatchcase(it.check, pattern) for pattern in patterns)]
+        asked = (it for it in failed if it.check not in but)
+        wanted = [it for it in asked if any(fnmatchcase(it.check, pattern) for pattern in patterns)]
         return make_plan(wanted, known(), cloud, self._facts, site, options.remediate_allow)
 
     def _show(self, plan: Plan, title: str) -> None:

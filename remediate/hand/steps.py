@@ -344,7 +344,7 @@ class Restart:
         if "=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", self.unit]):
             run(["systemctl", "daemon-reload"])
         running = [unit for unit in self.beside if result(["systemctl", "is-active", "--quiet", unit])[0] == 0]
-        run(["systemctl", "restart", self.unit] + running)
+        run(["systemctl", "restart", self.unit, *running])
 
     def undo(self, number: int, before: State) -> None:
         self.do(number)
