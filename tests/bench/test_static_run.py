@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,17 @@ from fixtures.reach import Hosts
 
 PROJECT = Path(__file__).parents[2]
 STATE = Path(os.environ.get("OSC_LAB_STATE", "/var/lib/ceph-osc-lab/default"))
-CHEAP = "stat -c %a /etc/hostname"
-"""What each assertion would ask at the least; most would ask for more."""
+COMMANDS = {
+    "ceph.auth.login": "ceph --id %s --connect-timeout 8 status",
+    "*.service.*": "systemctl show -p ActiveState,UnitFileState ssh",
+    "pkg.*": "dpkg-query -W -f '${Version}' librbd1",
+    "nova.secret.*": "virsh -q secret-list",
+    "nova.domain.*": "virsh -q list --all",
+    "lm.*": "virsh -q -r -c qemu:///system version",
+    "*.config.*": "grep -n rbd -r /etc/glance /etc/cinder /etc/nova",
+    "*": "stat -c %U:%G:%a /etc/ceph/ceph.conf",
+}
+"""Checks to what one assertion of them would ask by itself; the first that fits."""
 
 _ASKED = '''
 import json, os
@@ -30,7 +40,7 @@ import pytest
 from fixtures.stash import FACTS
 
 class Told(dict):
-    """Hosts' facts that note who looks at them."""
+    """Hosts' facts that note which check, of which target, looks at them."""
 
     item, asked = "", set()
 
@@ -49,7 +59,7 @@ def pytest_runtest_setup(item):
     facts = item.config.stash[FACTS]
     if not isinstance(facts.hosts, Told):
         item.config.stash[FACTS] = facts.model_copy(update={"hosts": Told(facts.hosts)})
-    Told.item = item.nodeid
+    Told.item = getattr(getattr(item, "callspec", None), "id", item.nodeid)
 
 def pytest_sessionfinish():
     with open(os.environ["ASKED"], "w") as file:
@@ -64,19 +74,25 @@ def cloud() -> Cloud:
     return load_cloud(PROJECT / "clouds/lab.yaml")
 
 
-def _hosts_asked(folder: Path) -> list[str]:
-    """The host of each assertion: one for each host whose facts a static check looks at, as the checks are."""
+def _assertions(folder: Path) -> list[tuple[str, str]]:
+    """CHECK:TARGET and host of each assertion: one for each host whose facts a static check looks at, as they are."""
     folder.joinpath("asked.py").write_text(_ASKED)
     command = [sys.executable, "-m", "pytest", "-p", "asked", "-p", "no:cacheprovider", "-q", "--reports", str(folder)]
     command += ["--cloud", "clouds/lab.yaml", "--facts", "recorded/default", "-m", "static and not asks_services"]
     told = folder / "asked.json"
     environment = os.environ | {"PYTHONPATH": f"{folder}:{PROJECT}", "ASKED": str(told)}
     subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return [host for _, host in json.loads(told.read_text())]
+    return [(what, host) for what, host in json.loads(told.read_text())]
+
+
+def _command(what: str) -> str:
+    check, _, target = what.partition(":")
+    command = next(command for pattern, command in COMMANDS.items() if fnmatchcase(check, pattern))
+    return command.replace("%s", target.rpartition("client.")[2]) if check == "ceph.auth.login" else command
 
 
 def test_one_observation_against_one_command_an_assertion(cloud: Cloud, tmp_path: Path) -> None:
-    asked = _hosts_asked(tmp_path)
+    assertions = _assertions(tmp_path)
     with Hosts(cloud) as hosts:
         for name in hosts:
             hosts[name].run("true")
@@ -86,10 +102,10 @@ def test_one_observation_against_one_command_an_assertion(cloud: Cloud, tmp_path
         once = time.perf_counter() - start
         trips = hosts.round_trips - connected
         start = time.perf_counter()
-        for host in asked:
-            hosts[host].run(CHEAP)
+        for what, host in assertions:
+            hosts[host].run(_command(what))
         each = time.perf_counter() - start
     print(f"\nobservation: {trips} round trips to {len(cloud.hosts)} hosts, {once:.2f} s")
-    print(f"one command an assertion: {len(asked)} round trips, {each:.2f} s")
-    print(f"ratio: {each / once:.1f} in time, {len(asked) / trips:.1f} in round trips")
+    print(f"one command an assertion: {len(assertions)} round trips, {each:.2f} s")
+    print(f"ratio: {each / once:.1f} in time, {len(assertions) / trips:.1f} in round trips")
     assert trips <= len(cloud.hosts)
