@@ -1,4 +1,4 @@
-"""The one observation against one testinfra command for each assertion about a host.
+"""The one observation against one command for each assertion, and a static run against all of these commands.
 
 Both use the same ssh connections with reuse, one after the other in one run; the figures are
 a ratio and counts, so they do not hang on the machine. Needs a running lab (python -m lab up).
@@ -18,7 +18,7 @@ import pytest
 
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.observe.host import observe_hosts
-from fixtures.reach import Hosts
+from fixtures.reach import Hosts, Reach
 
 PROJECT = Path(__file__).parents[2]
 STATE = Path(os.environ.get("OSC_LAB_STATE", "/var/lib/ceph-osc-lab/default"))
@@ -32,11 +32,15 @@ COMMANDS = {
     "*.config.*": "grep -n rbd -r /etc/glance /etc/cinder /etc/nova",
     "*": "stat -c %U:%G:%a /etc/ceph/ceph.conf",
 }
-"""Checks to what one assertion of them would ask by itself; the first that fits."""
+"""Checks to what one assertion of them about a host would ask by itself; the first that fits."""
+SAMPLES = 5
+"""Commands to Ceph and to the APIs that are timed; all others are taken to be as long."""
+STATIC = "static and not asks_services"
 
 _ASKED = '''
 import json, os
 import pytest
+from fixtures.facts.run import Facts
 from fixtures.stash import FACTS
 
 class Told(dict):
@@ -53,6 +57,15 @@ class Told(dict):
 
     def items(self):
         return [(host, self[host]) for host in self]
+
+def noted(name, read):
+    def look(facts):
+        Told.asked.add((Told.item, name))
+        return read(facts)
+    return property(look)
+
+Facts.ceph = noted("Ceph", Facts.ceph.fget)
+Facts.openstack = noted("OpenStack", Facts.openstack.fget)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
@@ -75,10 +88,10 @@ def cloud() -> Cloud:
 
 
 def _assertions(folder: Path) -> list[tuple[str, str]]:
-    """CHECK:TARGET and host of each assertion: one for each host whose facts a static check looks at, as they are."""
+    """CHECK:TARGET of each assertion, and whose facts it looks at: a host's, Ceph's or OpenStack's."""
     folder.joinpath("asked.py").write_text(_ASKED)
     command = [sys.executable, "-m", "pytest", "-p", "asked", "-p", "no:cacheprovider", "-q", "--reports", str(folder)]
-    command += ["--cloud", "clouds/lab.yaml", "--facts", "recorded/default", "-m", "static and not asks_services"]
+    command += ["--cloud", "clouds/lab.yaml", "--facts", "recorded/default", "-m", STATIC]
     told = folder / "asked.json"
     environment = os.environ | {"PYTHONPATH": f"{folder}:{PROJECT}", "ASKED": str(told)}
     subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -91,8 +104,29 @@ def _command(what: str) -> str:
     return command.replace("%s", target.rpartition("client.")[2]) if check == "ceph.auth.login" else command
 
 
+def _seconds(command: list[str], environment: dict[str, str] | None = None) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def _asked_of_ceph(monitor: Reach) -> float:
+    start = time.perf_counter()
+    for _ in range(SAMPLES):
+        assert monitor.run("ceph status -f json").rc == 0
+    return (time.perf_counter() - start) / SAMPLES
+
+
+def _asked_of_openstack(cloud: Cloud) -> float:
+    words = [str(Path(sys.executable).with_name("openstack")), "--os-cloud", cloud.openstack.cloud]
+    environment = os.environ | {"OS_CLIENT_CONFIG_FILE": str(cloud.openstack.clouds_yaml)}
+    return sum(_seconds([*words, "image", "list", "-f", "json"], environment) for _ in range(SAMPLES)) / SAMPLES
+
+
 def test_one_observation_against_one_command_an_assertion(cloud: Cloud, tmp_path: Path) -> None:
     assertions = _assertions(tmp_path)
+    of_hosts = [(what, whose) for what, whose in assertions if whose in cloud.hosts]
+    of_ceph, of_apis = (sum(whose == name for _, whose in assertions) for name in ("Ceph", "OpenStack"))
     with Hosts(cloud) as hosts:
         for name in hosts:
             hosts[name].run("true")
@@ -102,10 +136,17 @@ def test_one_observation_against_one_command_an_assertion(cloud: Cloud, tmp_path
         once = time.perf_counter() - start
         trips = hosts.round_trips - connected
         start = time.perf_counter()
-        for what, host in assertions:
+        for what, host in of_hosts:
             hosts[host].run(_command(what))
         each = time.perf_counter() - start
-    print(f"\nobservation: {trips} round trips to {len(cloud.hosts)} hosts, {once:.2f} s")
-    print(f"one command an assertion: {len(assertions)} round trips, {each:.2f} s")
-    print(f"ratio: {each / once:.1f} in time, {len(assertions) / trips:.1f} in round trips")
+        ceph = _asked_of_ceph(hosts[cloud.hosts_with("ceph-mon")[0]])
+    run = _seconds([sys.executable, "-m", "pytest", "--cloud", "clouds/lab.yaml", "-m", STATIC, "-q"])
+    apis = _asked_of_openstack(cloud)
+    whole = each + of_ceph * ceph + of_apis * apis
+    print(f"\nobservation of hosts: {trips} round trips to {len(cloud.hosts)} hosts, {once:.2f} s")
+    print(f"one command an assertion: {len(of_hosts)} round trips, {each:.2f} s; ratio {each / once:.1f}")
+    print(f"static run, of start to report: {run:.2f} s")
+    print(f"one command an assertion: {whole:.0f} s")
+    print(f"  of it {of_ceph} to Ceph, {ceph:.2f} s each, and {of_apis} to the APIs, {apis:.2f} s each")
+    print(f"ratio: {whole / run:.1f}")
     assert trips <= len(cloud.hosts)
