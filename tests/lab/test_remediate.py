@@ -122,15 +122,24 @@ def _goes_with_others(fault: Fault) -> bool:
 
 
 def _batches() -> list[tuple[str, ...]]:
-    """Faults to be broken at the same time: no two of a batch are seen by the same check."""
+    """Faults to be broken at the same time: no two of a batch are seen by one check, or change the same thing whole."""
     batches: list[list[Fault]] = []
     for fault in filter(_goes_with_others, FAULTS.values()):
-        fitting = (it for it in batches if len(it) < BATCH and not _named(tuple(it)) & {*fault.fails, *fault.also})
+        fitting = (it for it in batches if len(it) < BATCH and not any(_meet(fault, other) for other in it))
         batch = next(fitting, None)
         if batch is None:
             batches.append(batch := [])
         batch.append(fault)
     return [tuple(fault.name for fault in batch) for batch in batches]
+
+
+def _meet(one: Fault, other: Fault) -> bool:
+    return bool(_named((one,)) & _named((other,)) or _kept(one) & _kept(other))
+
+
+def _kept(fault: Fault) -> set[str]:
+    """Files, and any cephx user: in some profiles two services share one."""
+    return {"client" if it.startswith("client.") else it for step in fault.breaks for it in step.keep}
 
 
 @pytest.mark.whole_table
