@@ -234,7 +234,8 @@ class Remediation:
 
     def _look_again(self, session: pytest.Session, *, dynamic: bool = False) -> None:
         """Read anew and judge all static checks, for a repair may also spoil; or, dynamic, what failed."""
-        items = [item for item in _items(session) if self._is_wanted(item, dynamic)]
+        bad = {seen.nodeid for seen in self._seen.values() if seen.outcome in _BAD}
+        items = [item for item in _items(session) if _is_wanted(item, bad if dynamic else None)]
         if not dynamic:
             asked = any(item.get_closest_marker("asks_services") for item in items)
             self._tell("looking again")
@@ -246,13 +247,6 @@ class Remediation:
             for report in runtestprotocol(item, log=False, nextitem=following):
                 _note(fresh, report)
         self._seen |= fresh
-
-    def _is_wanted(self, item: pytest.Item, dynamic: bool) -> bool:
-        check = item.stash.get(CHECK, None)
-        if check is None or check.dynamic != dynamic:
-            return False
-        bad = {seen.nodeid for seen in self._seen.values() if seen.outcome in _BAD}
-        return not dynamic or item.nodeid.split("@")[0] in bad
 
     def _settle(self, session: pytest.Session, first: dict[Failure, _Seen], plan: Plan) -> None:
         """Tell the report and pytest's own counts what was healed, what was spoilt, and what is a person's."""
@@ -321,6 +315,14 @@ def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:
         nodeid = report.nodeid.split("@")[0]
         seen[failure] = _Seen(told["outcome"], told["severity"], nodeid, told.get("message", ""), kept)
     seen[failure].reports.append(report)
+
+
+def _is_wanted(item: pytest.Item, bad: Set[str] | None) -> bool:
+    """Whether it is a static check; or a journey of these node ids, where they are given."""
+    check = item.stash.get(CHECK, None)
+    if check is None or check.dynamic != (bad is not None):
+        return False
+    return bad is None or item.nodeid.split("@")[0] in bad
 
 
 def _items(session: pytest.Session) -> list[pytest.Item]:
