@@ -261,10 +261,19 @@ def test_services_types_and_pools_are_told(cloud: Cloud) -> None:
     assert ":cinder:volumes" in pool.location_info
 
 
-def test_lists_only_are_asked_for(api: ApiServer, cloud: Cloud) -> None:
+@pytest.mark.parametrize("delay", [0.0, 0.05])
+def test_lists_only_are_asked_for(delay: float, api: ApiServer, cloud: Cloud) -> None:
+    api.delay = delay
     _observed(cloud)
     lists = [one for one in api.asked if "/resource_providers/" not in one]  # Placement has no list of inventories
     assert len(lists) < 30, lists
+
+
+def test_services_are_discovered_once(api: ApiServer, cloud: Cloud) -> None:
+    api.delay = 0.05
+    _observed(cloud)
+    versions = [one for one in api.asked if one.rstrip("/").endswith(("/v3", "/v2.1", "/placement"))]
+    assert sorted(versions) == sorted(set(versions))
 
 
 @pytest.mark.parametrize(
