@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fixtures.cloud import Cloud
+from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from remediate.client_options import without_entry
-from remediate.model import ClusterOption, DaemonOption, MinClient, NeedsOperator, Option, OsdFlag
+from remediate.model import ClusterOption, Daemon, DaemonOption, Daemons, MinClient, NeedsOperator, Option, OsdFlag
 from remediate.registry import manual, repairs
 
-manual(
-    "no monitor answers, so nothing can be repaired through them: look at mon_host of ceph.access, at the firewall, "
-    "and on the monitors' hosts at `systemctl status ceph-mon.target` and the log",
-    "ceph.cli.reachable",
-)
-manual(
-    "a monitor is a daemon with a disk of its own, and one that left the quorum did so for a reason: "
-    "`ceph quorum_status` names it, its log and its clock tell why; then `systemctl restart ceph-mon@NAME` there",
-    "ceph.mon.quorum",
-)
-manual(
-    "a manager is a daemon to be deployed or started on its host; where one is active and a module of it hangs, "
-    "`ceph mgr fail` hands over to the standby",
-    "ceph.mgr.active",
-)
-manual(
-    "an OSD that is down has a disk, a host or a network to be looked at (`ceph osd tree down`, then `systemctl start "
-    "ceph-osd@ID` there); one that is up and out was taken out by a person: `ceph osd in ID`, once you know why",
-    "ceph.osd.up_in",
-)
 manual(
     "groups become clean by themselves once their OSDs are there and have room; what stays after that is to be "
     "diagnosed before anything is repaired: `ceph health detail`, `ceph pg dump_stuck`, `ceph pg ID query`",
@@ -68,6 +48,54 @@ manual(
     "know: `ceph mon set auth_service_cipher aes256k`, rotate, then `ceph mon set auth_allowed_ciphers aes256k`",
     "ceph.auth.allowed_ciphers",
 )
+
+
+# Daemons: one that is stopped is started; one that does not stay up has a reason that a person looks for.
+
+
+@repairs(
+    "ceph.cli.reachable",
+    disruption="safe",
+    otherwise="no monitor answers, and none is stopped on the hosts of the cloud file: look at mon_host of "
+    "ceph.access, at the firewall, and on the hosts of monitors at `systemctl status ceph-mon.target` and the log",
+)
+@repairs(
+    "ceph.mon.quorum",
+    disruption="safe",
+    otherwise="a monitor that runs and is out of the quorum is so for a reason: `ceph quorum_status` names it, its log "
+    "and its clock tell why; how many there are, and where, is yours to say: `ceph mon add`, `ceph mon remove`",
+)
+def start_monitors(cloud: Cloud) -> Iterator[Daemons]:
+    """Start the monitors that are stopped."""
+    yield from _running("mon", cloud)
+
+
+@repairs(
+    "ceph.mgr.active",
+    disruption="safe",
+    otherwise="no manager is stopped: deploy a second one; where one is active and a module of it hangs, "
+    "`ceph mgr fail` hands over to the standby",
+)
+def start_managers(cloud: Cloud) -> Iterator[Daemons]:
+    """Start the managers that are stopped."""
+    yield from _running("mgr", cloud)
+
+
+@repairs(
+    "ceph.osd.up_in",
+    disruption="disruptive",
+    otherwise="an OSD that is down and not stopped has a disk, a host or a network to be looked at (`ceph osd tree "
+    "down`); one that is up and out was taken out by a person: `ceph osd in ID`, once you know why",
+)
+def start_osds(cloud: Cloud) -> Iterator[Daemons]:
+    """Start the OSDs that are stopped; data moves back to them."""
+    yield from _running("osd", cloud)
+
+
+def _running(daemon: Daemon, cloud: Cloud) -> Iterator[Daemons]:
+    role: Role = f"ceph-{daemon}"  # type: ignore[assignment]  # a role for each kind
+    yield from (Daemons(host=host, daemon=daemon) for host in cloud.hosts_with(role))
+
 
 FORGOTTEN_FLAGS = frozenset(
     {"noout", "norebalance", "norecover", "nobackfill", "noscrub", "nodeep-scrub", "nosnaptrim"}

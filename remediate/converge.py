@@ -78,7 +78,7 @@ def _take(planned: Planned, site: Acts, watch: Watches, journal: Journal, tell: 
         raise StepFailed(f"has changed since the plan was made: {_differing(now.before, planned.before)}")
     if not now.changes:
         return []
-    role = step.role if isinstance(step, Restart | Unit) else None
+    role = _started(step, now.before)
     rows = watch.before(role) if role else {}
     number = journal.intend(step, now.before, now.after)
     tell(f"{number}. {step}")
@@ -86,6 +86,13 @@ def _take(planned: Planned, site: Acts, watch: Watches, journal: Journal, tell: 
     if role:
         watch.until_up(host_of(step), role, rows)
     return [number]
+
+
+def _started(step: Step, before: State) -> Role | None:
+    """The role whose service a step starts, to be waited for; one that is only enabled goes on as it did."""
+    if isinstance(step, Restart) or (isinstance(step, Unit) and not before["active"]):
+        return step.role
+    return None
 
 
 def _take_back_host(host: str, first: int, site: Acts, watch: Watches, journal: Journal, tell: Tell) -> None:

@@ -12,6 +12,8 @@ Disruption = Literal["safe", "disruptive", "destructive"]
 DISRUPTIONS: Final[tuple[Disruption, ...]] = get_args(Disruption)
 """safe: no running guest or tenant's I/O is touched, beyond the restart of a control-plane service."""
 
+Daemon = Literal["mon", "mgr", "osd"]
+
 State = dict[str, Any]
 """What identifies the present state of what a step is about; holds no secret. Equal states are equal things."""
 
@@ -209,6 +211,16 @@ class Unit(_HostStep):
 
     def __str__(self) -> str:
         return f"{self.host}: {self.unit} enabled and running"
+
+
+class Daemons(_HostStep):
+    """Ceph's daemons of a kind, as far as they start with the host: all of them must run."""
+
+    kind: Literal["daemons"] = "daemons"
+    daemon: Daemon
+
+    def __str__(self) -> str:
+        return f"{self.host}: every ceph-{self.daemon} runs"
 
 
 class Restart(_HostStep):
@@ -487,7 +499,19 @@ class ObjectMap(_Step):
 
 
 HostStep = (
-    Option | File | Attributes | Folder | Secret | TidyConf | SudoRule | HostName | Label | Packages | Unit | Restart
+    Option
+    | File
+    | Attributes
+    | Folder
+    | Secret
+    | TidyConf
+    | SudoRule
+    | HostName
+    | Label
+    | Packages
+    | Unit
+    | Daemons
+    | Restart
 )
 PoolStep = PoolOption | PoolApplication | PoolQuota
 MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer
@@ -511,5 +535,5 @@ def service_order(step: Step) -> int:
 _KINDS: Final = (
     *("new-pool", "caps"),
     *("packages", "folder", "file", "attributes", "label", "secret"),
-    *("tidy-conf", "sudo-rule", "host-name", "option", "unit", "restart"),
+    *("tidy-conf", "sudo-rule", "host-name", "option", "daemons", "unit", "restart"),
 )

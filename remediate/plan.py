@@ -138,8 +138,19 @@ def make_plan(
     return Plan(
         steps=tuple(_with_restarts(steps, cloud, facts)),
         withheld=tuple(one for one in kept if not _within(one.disruption, allowed)),
-        left=(*left, *spoilt),
+        left=(*left, *spoilt, *_idle(failures, (*left, *spoilt), kept, known)),
     )
+
+
+def _idle(
+    failures: Sequence[Failure], left: Sequence[Left], kept: Sequence[Planned], known: Mapping[str, Repair | Manual]
+) -> Iterator[Left]:
+    """Tell of failures whose repair wants what is so already."""
+    told = {one.failure for one in left} | {failure for one in kept for failure in one.failures}
+    for failure in failures:
+        repair = known.get(failure.check)
+        if failure not in told and isinstance(repair, Repair):
+            yield Left(failure=failure, reason=repair.otherwise)
 
 
 def _within(disruption: Disruption, allowed: Disruption) -> bool:
@@ -187,7 +198,7 @@ def _asked(
     except NotMeasured as blind:
         raise NeedsOperator(f"what the repair goes by could not be read: {blind}") from None
     if not steps:
-        raise NeedsOperator("its repair finds nothing to do: what it can change is as it should be")
+        raise NeedsOperator(repair.otherwise)
     return repair, steps
 
 

@@ -251,14 +251,17 @@ class Remediation:
     def _settle(self, session: pytest.Session, first: dict[Failure, _Seen], plan: Plan) -> None:
         """Tell the report and pytest's own counts what was healed, what was spoilt, and what is a person's."""
         reasons = {left.failure: left.reason for left in plan.left}
+        healed: list[pytest.TestReport] = []
         for failure, now in self._seen.items():
             was = first.get(failure, now)
             if was.outcome in _BAD and now.outcome not in _BAD:
-                self._healed(session, failure, was)
+                self._settled(failure, "healed", f"was: {was.message}")
+                healed += [report for report in was.reports if report.failed]
             elif was.outcome not in _BAD and now.outcome in _BAD:
                 self._spoilt(session, failure, was, now)
             elif now.outcome == "failed" and failure in reasons:
                 self._settled(failure, "needs operator", f"{now.message} Needs an operator: {reasons[failure]}")
+        self._recount(session, healed)
 
     def _settled(self, failure: Failure, outcome: str, message: str) -> None:
         self._config.hook.pytest_conformance_settled(
@@ -274,15 +277,16 @@ class Remediation:
         if reporter is not None:
             reporter._add_stats("failed", bad)
 
-    def _healed(self, session: pytest.Session, failure: Failure, was: _Seen) -> None:
-        self._settled(failure, "healed", f"was: {was.message}")
-        failed = [report for report in was.reports if report.failed]
-        session.testsfailed -= len(failed)
+    def _recount(self, session: pytest.Session, healed: Sequence[pytest.TestReport]) -> None:
+        """What was healed is no failure any more."""
+        session.testsfailed -= len(healed)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            for kind in ("failed", "error"):
-                reporter.stats[kind] = [report for report in reporter.stats.get(kind, ()) if report not in failed]
-            reporter._add_stats("healed", failed)
+        if reporter is None or not healed:
+            return
+        those = {id(report) for report in healed}
+        for kind in ("failed", "error"):
+            reporter.stats[kind] = [it for it in reporter.stats.get(kind, ()) if id(it) not in those]
+        reporter._add_stats("healed", healed)
 
 
 def _told(plan: Plan) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Repair:
 
     steps: Steps
     disruption: Disruption
+    otherwise: str = "its repair finds nothing to do: what it can change is as it should be"
+    """What is told a person where nothing of it is to be done."""
 
     def of(self, target: str, cloud: Cloud, facts: Facts) -> list[Step]:
         """Return the steps for a failed check's target; none where nothing is to be done.
@@ -53,12 +55,12 @@ class Manual:
 _KNOWN: dict[str, Repair | Manual] = {}
 
 
-def repairs(*checks: str, disruption: Disruption) -> Callable[[S], S]:
-    """Declare a function to be the repair of checks."""
+def repairs(*checks: str, disruption: Disruption, otherwise: str = Repair.otherwise) -> Callable[[S], S]:
+    """Declare a function to be the repair of checks, and what a person is told where it finds nothing to do."""
 
     def declare(steps: S) -> S:
         for check in checks:
-            _declare(check, Repair(steps, disruption))
+            _declare(check, Repair(steps, disruption, otherwise))
         return steps
 
     return declare

@@ -291,6 +291,32 @@ class Unit:
             run(["systemctl", "start" if before["active"] else "stop", self.unit])
 
 
+class Daemons:
+    """Ceph's daemons of a kind on this host, as packages and cephadm name them; those that start at boot."""
+
+    def __init__(self, hand: Hand, step: Json) -> None:
+        self.name = re.compile(r"ceph-%s@.+\.service|ceph-[0-9a-f-]{36}@%s\..+\.service" % ((step["daemon"],) * 2))
+
+    def look(self) -> State:
+        listed = run(["systemctl", "list-dependencies", "--plain", "ceph.target"]).split()
+        units = sorted(name for name in set(listed) if self.name.fullmatch(name))
+        return {"stopped": [unit for unit in units if result(["systemctl", "is-active", "--quiet", unit])[0]]}
+
+    def preview(self) -> Json:
+        before = self.look()
+        diff = ["%s: stopped -> running" % unit for unit in before["stopped"]]
+        return {"before": before, "after": {"stopped": []}, "diff": diff, "managed": ""}
+
+    def do(self, number: int) -> None:
+        for unit in self.look()["stopped"]:
+            result(["systemctl", "reset-failed", unit])
+            run(["systemctl", "start", unit])
+
+    def undo(self, number: int, before: State) -> None:
+        for unit in before["stopped"]:
+            run(["systemctl", "stop", unit])
+
+
 class Label:
     """The type in a path's SELinux context; the rest of the context stays, as with `restorecon`."""
 
@@ -362,6 +388,7 @@ KINDS: Dict[str, Any] = {
     "packages": packages.Packages,
     "secret": Secret,
     "unit": Unit,
+    "daemons": Daemons,
     "restart": Restart,
 }
 
