@@ -10,7 +10,7 @@ import pytest
 
 from remediate.hand import edits, packages
 from remediate.hand.files import Json, Refused
-from remediate.hand.steps import Hand
+from remediate.hand.steps import Daemons, Hand
 
 SUDOERS = """\
 # rules
@@ -55,6 +55,40 @@ def test_a_name_gets_its_address_where_it_stands() -> None:
         edits.with_host_address(HOSTS, {**step, "name": "compute1"})
     with pytest.raises(Refused, match="comes from elsewhere"):
         edits.with_host_address(HOSTS, {**step, "name": "compute2"})
+
+
+# Daemons of Ceph, with a systemctl that stands in
+
+SYSTEMCTL = """\
+case $1 in
+list-dependencies) printf 'ceph.target\n  ceph-osd.target\n'; sed 's/^/  /' "$ROOT/units" ;;
+is-active) grep -qx "$3" "$ROOT/running" ;;
+start) echo "$2" >> "$ROOT/running" ;;
+stop) sed -i "/^$2\\$/d" "$ROOT/running" ;;
+esac
+"""
+
+
+def test_daemons_that_are_stopped_are_started_and_stopped_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n" + SYSTEMCTL)
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("ROOT", str(tmp_path))
+    of_cephadm = "ceph-ba70aec8-28c2-4ed9-b808-a978bd2ae3df@osd.3.service"
+    (tmp_path / "units").write_text(f"ceph-mon@a.service\nceph-osd@1.service\nceph-osd@2.service\n{of_cephadm}\n")
+    (tmp_path / "running").write_text("ceph-osd@1.service\n")
+    step = Daemons(Hand(str(tmp_path / "kept"), "run", {}), {"daemon": "osd"})
+    before = step.look()
+    assert before == {"stopped": [of_cephadm, "ceph-osd@2.service"]}
+    shown = step.preview()
+    assert shown["diff"] == [f"{of_cephadm}: stopped -> running", "ceph-osd@2.service: stopped -> running"]
+
+    step.do(1)
+    assert step.look() == shown["after"]
+    step.undo(1, before)
+    assert step.look() == before
 
 
 # Packages, with programs that stand in for the distribution's

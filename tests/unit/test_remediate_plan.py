@@ -115,6 +115,18 @@ def plan_of(failures: Sequence[tuple[str, str]], facts: Facts, allowed: Any = "s
 # The registry
 
 
+def test_a_repair_that_finds_nothing_to_do_says_what_a_person_does() -> None:
+    class Sound(Imagined):
+        def previews(self, steps: Sequence[Step]) -> list[Preview]:
+            return [Preview({"stopped": []}, {"stopped": []}) for _ in steps]
+
+    failure = Failure(check="ceph.osd.up_in", target="cloud")
+    plan = make_plan([failure], known(), the_cloud(), the_facts(), cast(Site, Sound()), "destructive")
+    (left,) = plan.left
+    assert not plan.steps
+    assert "ceph osd in" in left.reason
+
+
 def test_every_repair_is_of_a_check_that_there_is() -> None:
     declared = {
         node.args[0].value
