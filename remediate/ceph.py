@@ -17,6 +17,7 @@ manual(
     "groups become clean by themselves once their OSDs are there and have room; what stays after that is to be "
     "diagnosed before anything is repaired: `ceph health detail`, `ceph pg dump_stuck`, `ceph pg ID query`",
     "ceph.pg.active_clean",
+    lags=True,
 )
 manual(
     "an upgrade is to be finished: restart or remove the daemons that `ceph versions` shows as old, then `ceph osd "
@@ -120,7 +121,7 @@ def take_back_forgotten_flags(facts: Facts) -> Iterator[OsdFlag]:
         yield OsdFlag(flag=flag, on=False)
 
 
-@repairs("ceph.health.status", disruption="disruptive")
+@repairs("ceph.health.status", disruption="disruptive", lags=True)
 def heal_what_health_tells(facts: Facts) -> Iterator[OsdFlag]:
     """Unset forgotten flags; what else health tells of has checks, and so repairs, of its own, or is a person's."""
     flags = sorted(facts.ceph.osd_flags & FORGOTTEN_FLAGS)

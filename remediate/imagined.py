@@ -14,18 +14,18 @@ from fixtures.facts.ceph import AuthEntity, CephFacts, Pool
 from fixtures.facts.files import File as Stat
 from fixtures.facts.host import HostFacts, IniFile, Keyring
 from fixtures.facts.run import Facts
-from remediate.model import Caps, File, NewPool, Step
+from remediate.model import Attributes, Caps, File, NewPool, Step
 
 
 def imagined(facts: Facts, steps: Sequence[Step]) -> Facts:
-    """Return the facts with pools, users, keyrings and ceph.conf that the steps make."""
+    """Return the facts with pools, users, keyrings and ceph.conf that the steps make, or open to their services."""
     if isinstance(facts.ceph_cluster, Unreadable):
         return facts
     ceph = facts.ceph_cluster.model_copy(
         update={"pools": _pools(facts.ceph_cluster, steps), "auth": _auth(facts.ceph_cluster, steps)}
     )
     hosts = {
-        name: _host(host, ceph, [it for it in steps if isinstance(it, File) and it.host == name])
+        name: _host(host, ceph, [it for it in steps if isinstance(it, File | Attributes) and it.host == name])
         for name, host in facts.hosts.items()
     }
     return facts.model_copy(update={"ceph_cluster": ceph, "hosts": hosts})
@@ -70,19 +70,25 @@ def _key_to_be(entity: str) -> Digest:
     return f"hmac:{hashlib.sha256(entity.encode()).hexdigest()[:32]}"
 
 
-def _host(host: HostFacts | Unreadable, ceph: CephFacts, files: Sequence[File]) -> HostFacts | Unreadable:
-    if isinstance(host, Unreadable) or not files:
+def _host(host: HostFacts | Unreadable, ceph: CephFacts, steps: Sequence[File | Attributes]) -> HostFacts | Unreadable:
+    if isinstance(host, Unreadable) or not steps:
         return host
+    files = [it for it in steps if isinstance(it, File)]
     keys = {} if isinstance(ceph.auth, Unreadable) else {one.entity: one.key for one in ceph.auth}
-    keyrings = {
+    opened = {
+        it.path: keyring.model_copy(update={"readable_by": {**keyring.readable_by, it.owner: True}})
+        for it in steps
+        if isinstance(it, Attributes) and isinstance(keyring := host.keyrings.get(it.path), Keyring)
+    }
+    written = {
         it.path: Keyring(stat=_stat(it), keys={it.key_of: keys[it.key_of]}, readable_by={it.owner: True})
         for it in files
         if it.key_of in keys
     }
     conf = host.ceph_conf
-    written = [it for it in files if not isinstance(conf, Unreadable) and it.path == conf.stat.path]
-    changed = {"ceph_conf": IniFile(stat=_stat(written[0]))} if written else {}
-    return host.model_copy(update={"keyrings": {**host.keyrings, **keyrings}, **changed})
+    confs = [it for it in files if not isinstance(conf, Unreadable) and it.path == conf.stat.path]
+    changed = {"ceph_conf": IniFile(stat=_stat(confs[0]))} if confs else {}
+    return host.model_copy(update={"keyrings": {**host.keyrings, **opened, **written}, **changed})
 
 
 def _stat(file: File) -> Stat:

@@ -194,9 +194,10 @@ class Remediation:
             time.sleep(pause)
             self._look_again(session)
             plan = self._planned(site, but=self._journeys)
-            if not plan.failures or self._advanced(applied, before, plan):
+            passing = _passing(before, plan)
+            if not passing or self._advanced(applied, before, plan):
                 break
-            self._tell(f"{len(plan.failures)} still fail, which may be but of the moment")
+            self._tell(f"{len(passing)} still fail, which may be but of the moment")
         return plan
 
     def _advanced(self, applied: Applied, before: Plan, after: Plan) -> bool:
@@ -287,6 +288,13 @@ class Remediation:
         for kind in ("failed", "error"):
             reporter.stats[kind] = [it for it in reporter.stats.get(kind, ()) if id(it) not in those]
         reporter._add_stats("healed", healed)
+
+
+def _passing(before: Plan, after: Plan) -> set[Failure]:
+    """Failures that may go by themselves: what was just repaired, what is new, what sums up others."""
+    repaired = {failure for one in before.steps for failure in one.failures}
+    lagging = {check for check, repair in known().items() if repair.lags}
+    return {it for it in after.failures if it in repaired or it not in before.failures or it.check in lagging}
 
 
 def _told(plan: Plan) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Repair:
     disruption: Disruption
     otherwise: str = "its repair finds nothing to do: what it can change is as it should be"
     """What is told a person where nothing of it is to be done."""
+    lags: bool = False
+    """It sums up what others say, and a while after them: right after a repair it may be but of the moment."""
 
     def of(self, target: str, cloud: Cloud, facts: Facts) -> list[Step]:
         """Return the steps for a failed check's target; none where nothing is to be done.
@@ -50,26 +52,29 @@ class Manual:
     """Why a check has no repair."""
 
     reason: str
+    lags: bool = False
 
 
 _KNOWN: dict[str, Repair | Manual] = {}
 
 
-def repairs(*checks: str, disruption: Disruption, otherwise: str = Repair.otherwise) -> Callable[[S], S]:
-    """Declare a function to be the repair of checks, and what a person is told where it finds nothing to do."""
+def repairs(
+    *checks: str, disruption: Disruption, otherwise: str = Repair.otherwise, lags: bool = False
+) -> Callable[[S], S]:
+    """Declare a function to be the repair of checks; for the rest see `Repair`."""
 
     def declare(steps: S) -> S:
         for check in checks:
-            _declare(check, Repair(steps, disruption, otherwise))
+            _declare(check, Repair(steps, disruption, otherwise, lags))
         return steps
 
     return declare
 
 
-def manual(reason: str, *checks: str) -> None:
+def manual(reason: str, *checks: str, lags: bool = False) -> None:
     """Declare that these checks have no repair, and why."""
     for check in checks:
-        _declare(check, Manual(reason))
+        _declare(check, Manual(reason, lags))
 
 
 def _declare(check: str, what: Repair | Manual) -> None:

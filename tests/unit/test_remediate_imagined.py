@@ -15,7 +15,7 @@ from remediate.model import Attributes, File, Step
 from remediate.plan import Failure, Plan, make_plan
 from remediate.registry import known
 from remediate.site import Preview, Site
-from tests.unit.test_remediate_plan import CONTROLLER, Imagined, plan_of, the_cloud, with_host
+from tests.unit.test_remediate_plan import CONTROLLER, Imagined, plan_of, the_cloud, the_facts, with_host
 from tests.unit.test_remediate_services import HYPERVISORS, unjoined, with_apis
 
 HOSTS = (CONTROLLER, *HYPERVISORS)
@@ -109,3 +109,15 @@ def test_what_is_there_stays_as_it_is_seen() -> None:
     facts = bare()
     closed = Attributes(host=CONTROLLER, path="/etc/ceph", mode=0o755)
     assert imagined(facts, [closed]) == facts
+
+
+def test_a_service_is_told_of_ceph_once_its_keyring_is_opened_to_it() -> None:
+    host = the_facts().host(CONTROLLER)
+    path = "/etc/ceph/ceph.client.cinder-backup.keyring"
+    keyring = cast(Keyring, host.keyrings[path])
+    closed = keyring.model_copy(update={"readable_by": {"cinder": False}})
+    facts = with_host(CONTROLLER, keyrings={**host.keyrings, path: closed})
+    step = Attributes(host=CONTROLLER, path=path, owner="cinder", group="cinder", mode=0o640)
+    seen = cast(Keyring, imagined(facts, [step]).host(CONTROLLER).keyrings[path])
+    assert seen.readable_by == {"cinder": True}
+    assert seen.keys == keyring.keys
