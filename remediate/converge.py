@@ -161,15 +161,23 @@ def _differing(now: State, wanted: State) -> str:
 def _restart_again(
     restarts: Sequence[Taken], steps: Sequence[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell
 ) -> list[str]:
-    """Start each service anew once, but those that the run had started: they do not run any more."""
+    """Start each service anew once, but those that the run had started: they do not run any more.
+
+    Nor those that had never read what the run found: they ran on from before it was changed, and so they do now.
+    """
     started = {(it.step.host, it.step.unit) for it in steps if isinstance(it.step, Unit) and not it.before["active"]}
     problems = []
     for unit, same in _by_unit(restarts).items():
-        problem = "" if unit in started else _start_anew(same[-1], site, watch, tell)
+        problem = "" if unit in started or not _ran_with_it(same) else _start_anew(same[-1], site, watch, tell)
         problems += [problem] if problem else []
         for taken in same if not problem else ():
             journal.undone(taken.number)
     return problems
+
+
+def _ran_with_it(restarts: Sequence[Taken]) -> bool:
+    first = restarts[0].step
+    return isinstance(first, Restart) and first.again
 
 
 def _by_unit(restarts: Iterable[Taken]) -> dict[tuple[str, str], list[Taken]]:

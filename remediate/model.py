@@ -230,9 +230,12 @@ class Restart(_HostStep):
     """
 
     kind: Literal["restart"] = "restart"
+    wish: ClassVar[frozenset[str]] = frozenset({"again"})
     role: Role
     unit: str
     beside: tuple[str, ...] = ()
+    again: bool = True
+    """Whether the way back starts it anew as well: it ran with what is there then."""
 
     def __str__(self) -> str:
         return f"{self.host}: restart {self.unit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,6 +55,8 @@ class Planned(_Part):
     before: State
     after: State
     diff: tuple[str, ...]
+    changed: float = 0.0
+    """When what is at its path was last changed, as an epoch second."""
 
 
 class Left(_Part):
@@ -218,6 +221,7 @@ def _previewed(wishes: Sequence[_Wish], site: Site) -> tuple[list[Planned], list
                     before=preview.before,
                     after=preview.after,
                     diff=preview.diff,
+                    changed=preview.changed,
                 )
             )
     return good, left
@@ -252,19 +256,25 @@ def _with_restarts(steps: Sequence[Planned], cloud: Cloud, facts: Facts) -> Iter
     yield from (one for one in steps if not host_of(one.step))
     for host in cloud.hosts:
         here = [one for one in steps if host_of(one.step) == host]
-        yield from here
+        yield from (one for one in here if not isinstance(one.step, Restart))
         yield from _restarts(here, facts, host)
 
 
 def _restarts(here: Sequence[Planned], facts: Facts, host: str) -> Iterator[Planned]:
-    started = {one.step.unit for one in here if isinstance(one.step, Unit) and not one.before["active"]}
-    started |= {one.step.unit for one in here if isinstance(one.step, Restart)}
-    for step, causes in _wanted_restarts(here, facts, host).items():
-        if step.unit not in started:
-            failures = dict.fromkeys(failure for cause in causes for failure in cause.failures)
+    """Those that repairs ask for, then those of services that read what is changed."""
+    others = [one for one in here if not isinstance(one.step, Restart)]
+    begun = {one.step.unit for one in others if isinstance(one.step, Unit) and not one.before["active"]}
+    causes = _causes(others, facts, host)
+    for one in here:
+        if isinstance(one.step, Restart):
+            step, known = one.step, causes.pop(one.step.unit, (one.step, []))[1]
+            known += [it for it in others if set(it.failures) & set(one.failures) and it not in known]
+            yield one.model_copy(update={"step": step.model_copy(update={"again": _again(step, known, facts)})})
+    for unit, (step, known) in causes.items():
+        if unit not in begun:
             yield Planned(
-                step=step,
-                failures=tuple(failures),
+                step=step.model_copy(update={"again": _again(step, known, facts)}),
+                failures=tuple(dict.fromkeys(failure for cause in known for failure in cause.failures)),
                 disruption="safe",
                 before={},
                 after={},
@@ -272,12 +282,22 @@ def _restarts(here: Sequence[Planned], facts: Facts, host: str) -> Iterator[Plan
             )
 
 
-def _wanted_restarts(here: Iterable[Planned], facts: Facts, host: str) -> dict[Restart, list[Planned]]:
-    found: dict[Restart, list[Planned]] = {}
-    for planned in here:
+def _causes(steps: Iterable[Planned], facts: Facts, host: str) -> dict[str, tuple[Restart, list[Planned]]]:
+    """Unit to its restart, and the steps that it is started anew for."""
+    found: dict[str, tuple[Restart, list[Planned]]] = {}
+    for planned in steps:
         for role in planned.step.restarts if isinstance(planned.step, HostStep) else ():
             service = facts.host(host).services.get(role)
             if isinstance(service, Service) and service.unit.active == "active":
-                restart = Restart(host=host, role=role, unit=service.unit.name, beside=units_beside(role))
-                found.setdefault(restart, []).append(planned)
+                unit = service.unit.name
+                restart = Restart(host=host, role=role, unit=unit, beside=units_beside(role))
+                found.setdefault(unit, (restart, []))[1].append(planned)
     return found
+
+
+def _again(step: Restart, causes: Iterable[Planned], facts: Facts) -> bool:
+    """Whether the service ran with what its causes change; what was changed under it, it had not read."""
+    services = facts.host(step.host).services.values()
+    since = [it.unit.since for it in services if isinstance(it, Service) and it.unit.name == step.unit]
+    changed = [cause.changed for cause in causes]
+    return bool(changed) and max(changed) <= max(since, default=math.inf)

@@ -43,6 +43,8 @@ class Preview:
     """The line by which a tool claims the file."""
     refused: str = ""
     """Why it cannot be done, or not be looked at."""
+    changed: float = 0.0
+    """When what is at a path was last changed, as an epoch second; 0 where it is not about a path."""
 
     @property
     def changes(self) -> bool:

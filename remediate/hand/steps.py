@@ -63,6 +63,7 @@ class OnPath:
             "after": files.state_of(new),
             "diff": files.difference(self.path, old, new),
             "managed": files.managed_by(old) if self.step["kind"] in _EDITS else "",
+            "changed": os.stat(self.path).st_ctime if os.path.exists(self.path) else 0,
         }
 
     def do(self, number: int) -> None:

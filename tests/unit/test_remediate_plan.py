@@ -96,13 +96,19 @@ def asked(check: str, target: str, facts: Facts) -> list[Step]:
 class Imagined:
     """A site on which every step would change something."""
 
-    def __init__(self, managed: str = "") -> None:
-        self.managed = managed
+    def __init__(self, managed: str = "", changed: float = 0.0) -> None:
+        self.managed, self.changed = managed, changed
 
     def previews(self, steps: Sequence[Step]) -> list[Preview]:
         before, after = {"active": False, "is": 1}, {"active": True, "is": 2}
         return [
-            Preview(before, after, diff=(str(step),), managed=self.managed if isinstance(step, Option) else "")
+            Preview(
+                before,
+                after,
+                diff=(str(step),),
+                managed=self.managed if isinstance(step, Option) else "",
+                changed=self.changed,
+            )
             for step in steps
         ]
 
@@ -346,3 +352,16 @@ def test_all_facts_of_a_host_that_was_not_reached_are_missed_in_words() -> None:
     facts = the_facts().model_copy(update={"hosts": hosts})
     (left,) = plan_of([("cinder.config.rbd_pool", CONTROLLER)], facts).left
     assert "could not be read" in left.reason
+
+
+@pytest.mark.parametrize(("later", "again"), [(-1.0, True), (1.0, False)])
+def test_the_way_back_starts_a_service_anew_only_if_it_had_read_what_comes_back(later: float, again: bool) -> None:
+    service = the_facts().host(CONTROLLER).services["glance-api"]
+    assert isinstance(service, Service)
+    site = Imagined(changed=service.unit.since + later)
+    failure = Failure(check="glance.config.show_image_direct_url", target=CONTROLLER)
+    facts = with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")
+    plan = make_plan([failure], known(), the_cloud(), facts, cast(Site, site), "safe")
+    restart = plan.steps[-1].step
+    assert isinstance(restart, Restart)
+    assert restart.again == again

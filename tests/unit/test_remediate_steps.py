@@ -529,14 +529,16 @@ class Told:
 
 
 def test_a_service_is_started_anew_once_before_what_it_used_goes_and_not_if_it_did_not_run() -> None:
-    def restart(name: str) -> Restart:
-        return Restart(host="here", role="cinder-volume", unit=name)
+    def restart(name: str, *, again: bool = True) -> Restart:
+        return Restart(host="here", role="cinder-volume", unit=name, again=again)
 
     def option(key: str) -> Option:
         return Option(host="here", path="/etc/x", section="x", key=key, value="1")
 
     pool, unit = PoolApplication(pool="vms", application="rbd"), Unit(host="here", unit="volume", role="cinder-volume")
-    steps: list[Step] = [pool, option("a"), unit, restart("api"), option("b"), restart("api"), restart("volume")]
+    fresh = restart("backup", again=False)
+    steps: list[Step] = [pool, option("a"), unit, restart("api"), fresh, option("b"), restart("api"), restart("volume")]
+    steps += [restart("backup")]
     before: dict[str, Any] = {"active": False, "is": 1}
     taken = [
         Taken(number, step, {} if isinstance(step, Restart) else before, {"is": 2}, True)
