@@ -43,28 +43,47 @@ LARGEST_FILE = 8 * MIB
 """What is larger is not copied for the way back."""
 
 
-# Orphans: another cloud, cell or back end may own them.
+# Orphans: another cloud, cell or back end may own them, unless the cloud file says that there is none.
 
 
 @repairs("hyg.volume.orphan", disruption="destructive")
-def tell_of_volumes(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
-    """Say what a person would do."""
+def put_orphaned_volumes_into_the_trash(facts: Facts, cloud: Cloud) -> Iterator[IntoTrash]:
+    """Move images of no volume into the trash."""
     found = inventory.volumes(cloud, facts)
-    raise _orphans(cloud.ceph.pools.volumes, found.orphans, [f"volume {uuid}" for uuid in found.lost])
+    lost = [f"volume {uuid}" for uuid in found.lost]
+    yield from _put_away(cloud.ceph.pools.volumes, found.orphans, facts, cloud, lost)
 
 
 @repairs("hyg.vm.orphan_disk", disruption="destructive")
-def tell_of_disks(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
-    """Say what a person would do."""
-    found, pool = inventory.disks(cloud, facts), str(cloud.ceph.pools.vms)
-    raise _orphans(pool, found.orphans, found.lost, inventory.resize_leftovers(cloud, facts))
+def put_orphaned_disks_into_the_trash(facts: Facts, cloud: Cloud) -> Iterator[IntoTrash]:
+    """Move disks of no server into the trash."""
+    found = inventory.disks(cloud, facts)
+    leftovers = inventory.resize_leftovers(cloud, facts)
+    yield from _put_away(str(cloud.ceph.pools.vms), found.orphans, facts, cloud, found.lost, leftovers)
 
 
 @repairs("hyg.image.orphan", disruption="destructive")
-def tell_of_images(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
-    """Say what a person would do."""
+def put_orphaned_images_into_the_trash(facts: Facts, cloud: Cloud) -> Iterator[IntoTrash]:
+    """Move images that Glance does not know into the trash."""
     found = inventory.images(cloud, facts)
-    raise _orphans(cloud.ceph.pools.images, found.orphans, [f"image {uuid}" for uuid in found.lost])
+    lost = [f"image {uuid}" for uuid in found.lost]
+    yield from _put_away(cloud.ceph.pools.images, found.orphans, facts, cloud, lost)
+
+
+def _put_away(
+    pool: str,
+    orphans: Iterable[str],
+    facts: Facts,
+    cloud: Cloud,
+    lost: Iterable[str],
+    snapshots: Iterable[str] = (),
+) -> Iterator[IntoTrash]:
+    content = inventory.content_of(facts, pool)
+    nobodys = [name for name in orphans if cloud.hygiene.alone and _is_nobodys(content, content.looks.get(name))]
+    if not nobodys:
+        raise _orphans(pool, orphans, lost, snapshots)
+    for name in nobodys:
+        yield IntoTrash(pool=pool, image=name, image_id=content.names[name])
 
 
 @repairs("hyg.snapshot.orphan", disruption="destructive")

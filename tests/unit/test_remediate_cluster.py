@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from fixtures.caps import Caps as Parsed
+from fixtures.cloud.model import Hygiene
 from fixtures.facts.ceph import Balancer as BalancerFact
 from fixtures.facts.ceph import HealthCheck, Mirror, Pool, PoolUse, PurgeSchedules, RbdLock, RbdWatcher, TrashEntry
 from fixtures.facts.host import IniFile
@@ -38,7 +39,7 @@ from remediate.model import (
     PoolQuota,
     TrashSchedule,
 )
-from remediate.registry import Manual, known
+from remediate.registry import Manual, Repair, known
 from suites.security import test_caps as narrowness
 from tests.unit.test_remediate_plan import asked, the_cloud, the_facts, with_caps, with_ceph, with_host, with_pool
 
@@ -357,10 +358,19 @@ def test_the_trash_is_purged_of_what_nothing_holds() -> None:
     assert lines == ("rbd children --all --pool volumes --image-id 2b  # b",)
 
 
-def test_orphans_are_told_with_the_commands() -> None:
+def test_orphans_go_into_the_trash_where_nobody_else_may_own_them_and_nobody_has_them_open() -> None:
     name = "volume-0badf00d-0000-4000-8000-000000000001"
-    refusal = refused("hyg.volume.orphan", "cloud", with_content("volumes", names={name: "1a"}))
-    assert f"rbd trash mv volumes/{name}" in refusal.lines[0]
+    idle = with_content("volumes", names={name: "1a"}, looks={name: ImageLook(size=1)})
+    alone = the_cloud().model_copy(update={"hygiene": Hygiene(alone=True)})
+    shared = the_cloud().model_copy(update={"hygiene": Hygiene()})
+    repair = known()["hyg.volume.orphan"]
+    assert isinstance(repair, Repair)
+    assert repair.of("cloud", alone, idle) == [IntoTrash(pool="volumes", image=name, image_id="1a")]
+    kept = with_content("volumes", names={name: "1a"}, looks={name: ImageLook(size=1, clones={"snap": ()})})
+    for cloud, facts in ((shared, idle), (alone, kept)):
+        with pytest.raises(NeedsOperator) as refusal:
+            repair.of("cloud", cloud, facts)
+        assert f"rbd trash mv volumes/{name}" in refusal.value.lines[0]
 
 
 def test_forgotten_files_go_if_a_copy_of_them_can_be_kept() -> None:
