@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.releases import GATES
+from remediate.registry import Manual, known
 from reports.model import Report
 
 DOCS = Path(__file__).parent
@@ -120,10 +121,19 @@ def _checks(rows: dict[str, Row]) -> str:
         if row.id.split(".")[0] != area:
             area = row.id.split(".")[0]
             parts.append(f"## {area}\n")
-        parts.append(
-            f"### {row.id}\n\n{row.severity}, {row.kind}. {row.text}\n\nSource: {row.source}. Check: `{row.where}`\n"
-        )
+        head = f"### {row.id}\n\n{row.severity}, {row.kind}. {row.text}\n"
+        parts.append(f"{head}\n{_repair(row.id)}\n\nSource: {row.source}. Check: `{row.where}`\n")
     return "\n".join(parts)
+
+
+def _repair(check: str) -> str:
+    """What --remediate does about a check, or why a person does it."""
+    repair = known().get(check)
+    if repair is None:
+        return "No repair."
+    if isinstance(repair, Manual):
+        return f"Left to a person: {repair.reason}."
+    return f"Repair ({repair.disruption}): {inspect.getdoc(repair.steps)}"
 
 
 def main() -> int:
