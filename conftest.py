@@ -10,4 +10,5 @@ pytest_plugins = (
     "fixtures.outcomes",
     "reports.plugin",
     "remediate.plugin",
+    "drafting.plugin",
 )

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "suites": {"suites", "fixtures"},
     "fixtures": {"fixtures"},
     "remediate": {"remediate", "fixtures"},
+    "drafting": {"drafting", "fixtures"},
     "reports": {"reports"},
     "lab": {"lab"},
     "recorded": {"recorded", "reports", "lab"},
