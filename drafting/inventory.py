@@ -130,6 +130,8 @@ def from_ansible(path: Path, reach: Reach) -> Inventory:
 def _listed(path: Path) -> Json:
     if not path.exists():
         raise DraftError(f"{path}: is not there")
+    if path.suffix == ".json":
+        return _generated(path)
     program = shutil.which("ansible-inventory", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if program is None:
         raise DraftError(
@@ -150,6 +152,17 @@ def _listed(path: Path) -> Json:
         raise DraftError(f"{path}: ansible-inventory: {error}") from None
     if told is None:
         raise DraftError(f"{path}: ansible-inventory does not understand it: {_complaint(done.stderr)}")
+    return told
+
+
+def _generated(path: Path) -> Json:
+    """Return what a dynamic inventory has kept, as OpenStack-Ansible's openstack_inventory.json."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DraftError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(told, dict) or "_meta" not in told:
+        raise DraftError(f"{path}: is not what a dynamic inventory prints (it has no _meta)")
     return told
 
 

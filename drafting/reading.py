@@ -35,8 +35,8 @@ from fixtures.observe.openstack import open_openstack, read_some, sdk_config
 from fixtures.observe.parcel import FIND_PYTHON, program
 from fixtures.reach import Hosts, Reach
 
-SURVEY_SECONDS: Final = 60
-_TOOL_SECONDS: Final = 20
+SURVEY_SECONDS: Final = 90
+_TOOL_SECONDS: Final = 45
 _NOBODY: Final = "to-be-drafted"
 """Stands for names that are not known yet."""
 
@@ -141,10 +141,11 @@ def _looked(reach: Reach) -> Survey | Unreadable:
         return Unreadable(unreadable=result.stderr.strip()[-300:] or f"no answer (exit code {result.rc})")
     if not told.root:
         return Unreadable(unreadable="the login user is not root; add --sudo (sudo -n is used), or log in as root")
-    return told
+    return Unreadable(unreadable="; ".join(told.blind)) if told.blind else told
 
 
-def _refuse_blind(surveys: Mapping[str, Survey | Unreadable]) -> None:
+def _refuse_blind(surveys: Mapping[str, object]) -> None:
+    """A draft from half of the hosts would look whole."""
     blind = {name: told.unreadable for name, told in surveys.items() if isinstance(told, Unreadable)}
     if blind:
         listed = "\n".join(f"  {name}: {why}" for name, why in sorted(blind.items()))
@@ -170,6 +171,7 @@ def _seen(
     cloud: Cloud, hosts: Hosts, surveys: Mapping[str, Survey], clouds_yaml: Path | None, progress: Progress
 ) -> Seen:
     facts = observe_hosts(cloud, secrets.token_bytes(32), progress, hosts, ask_services=False)
+    _refuse_blind(facts)
     runner = Runner(clusters=_own_clusters(), accounts=tuple(_accounts(clouds_yaml)))
     seen = Seen(surveys, facts, runner)
     decided = decide.integration(seen) | decide.ceph_access(seen) | decide.openstack_access(seen)
@@ -210,6 +212,8 @@ def _ceph(cloud: Cloud, decided: Draft, hosts: Hosts, fsid: str, progress: Progr
         with open_ceph(told, hosts) as ceph:
             found = cluster(ceph.many(list(_ASKS)))
     except (CephError, NotMeasured) as error:
+        if asked["access"]:
+            raise DraftError(f"Ceph was to be asked, and does not answer; nothing was written: {error}") from None
         progress(f"Ceph: NOT ASKED: {error}")
         return Unreadable(unreadable=str(error))
     progress(f"Ceph: asked ({ceph.source})")

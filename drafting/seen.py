@@ -66,6 +66,12 @@ class Survey(Fact):
     backups: dict[str, tuple[str, ...]] | Unreadable = {}
     """"dumps": patterns of the database's; "ceph": folders with maps."""
 
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """Say which parts could not be looked at: without them a host would seem to run nothing."""
+        parts = {"units": self.units, "containers": self.containers, "ceph.conf": self.clusters}
+        return tuple(f"{what}: {told.unreadable}" for what, told in parts.items() if isinstance(told, Unreadable))
+
 
 @dataclass(frozen=True)
 class Account:
