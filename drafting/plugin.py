@@ -131,7 +131,7 @@ def _usable(text: str, path: Path, draft: Draft) -> str:
 
 def _is_open(problem: str) -> bool:
     """Whether a problem is only that a key waits for its answer."""
-    return problem.endswith(("is missing and has no default", "should be a valid dictionary or instance of Cinder"))
+    return "is missing and has no default" in problem or "found None: input should be a valid dictionary" in problem
 
 
 def _write(path: Path, text: str, *, overwrite: bool) -> None:

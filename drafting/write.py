@@ -52,9 +52,7 @@ def _field(name: str, field: FieldInfo, path: Path, draft: Draft, depth: int) ->
 def _subsection(name: str, inner: type[BaseModel], path: Path, draft: Draft, depth: int) -> Iterator[str]:
     """A section is live where something below it is; otherwise all of it stands under comment."""
     indent = "  " * depth
-    live = any(
-        found[: len(path)] == path and isinstance(it, Value) and it.value is not None for found, it in draft.items()
-    )
+    live = any(found[: len(path)] == path and _counts(it) for found, it in draft.items())
     doc = (inner.__doc__ or "").strip().splitlines()[0]
     if live:
         yield from (f"{indent}# {doc}", f"{indent}{name}:")
@@ -65,6 +63,11 @@ def _subsection(name: str, inner: type[BaseModel], path: Path, draft: Draft, dep
         return
     yield from (f"# {doc}", f"# {name}:")
     yield from (_commented(line) for line in _section(inner, path, draft, depth + 1))
+
+
+def _counts(entry: Entry) -> bool:
+    """Whether a section must be there for an entry: a value, or a question that needs its answer."""
+    return entry.required if isinstance(entry, Open) else entry.value is not None
 
 
 def _commented(line: str) -> str:
