@@ -16,6 +16,7 @@ from drafting.placing import places
 from drafting.seen import Cluster, Seen
 from fixtures.cloud.model import OPENSTACK_ROLES, Policy
 from fixtures.crush import separated_by, size_of
+from fixtures.distributions import TABLE
 from fixtures.facts.base import Unreadable
 from fixtures.facts.host import HostFacts
 from fixtures.oslo import InvalidOption
@@ -239,16 +240,29 @@ def _journeys(seen: Seen, lab: bool) -> Entries:
 
 
 def _releases(seen: Seen, lab: bool) -> Entries:
-    """Images of containers are named by release; their packages often do not tell."""
+    """Images of containers are named by release; where neither they nor packages tell, a person must."""
     images = {place.image for survey in seen.surveys.values() for place in places(survey).values() if place.image}
-    if not images:
-        return
     named = {release for image in images if (release := release_of(image))}
-    listed = tuple(sorted(images))
+    silent = _without_packages(seen)
     if len(named) == 1:
-        yield ("releases", "openstack"), Value(named.pop(), listed[0], "by the images' tag")
-    else:
-        yield ("releases", "openstack"), Open("which release runs in the containers?", listed)
+        yield ("releases", "openstack"), Value(named.pop(), min(images), "by the images' tag")
+    elif images or silent:
+        question = "which release runs? Neither packages nor tags of images tell"
+        yield ("releases", "openstack"), Open(question, (*sorted(images), *silent))
+
+
+def _without_packages(seen: Seen) -> list[str]:
+    """Return the services on hosts that no package brought: installed from source."""
+    found: list[str] = []
+    for name, survey in sorted(seen.surveys.items()):
+        facts = seen.hosts.get(name)
+        packages = facts.packages if isinstance(facts, HostFacts) else {}
+        for role, place in places(survey).items():
+            project = TABLE[role]["debian"].account
+            told = isinstance(packages, Unreadable) or any(project in package for package in packages)
+            if role in OPENSTACK_ROLES and not place.image and not told:
+                found.append(f"{name}: {role} ({place.found}): no package of it")
+    return found
 
 
 def release_of(image: str) -> str:

@@ -319,7 +319,7 @@ def ceph_access(seen: Seen) -> Draft:
         question = "nobody can ask Ceph: no host has ceph, rbd and an administrator's keyring in /etc/ceph"
         listed = tuple(f"{name} has the commands, but no /etc/ceph/*.client.admin.keyring" for name in without)
         listed += ("conf: and keyring: on the runner (mon 'allow *', mgr 'allow r', osd 'allow r')",)
-        draft["ceph", "access", "host"] = Open(question, listed, required=False)
+        draft["ceph", "access", "host"] = Open(question, listed, required=True)
     return draft
 
 

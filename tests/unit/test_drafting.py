@@ -18,7 +18,7 @@ import pytest
 import recorded
 from drafting import plugin, reading
 from drafting.choices import choices, release_of
-from drafting.decide import Draft, Integration, Open, Value, integration, openstack_access, volume_type
+from drafting.decide import Draft, Integration, Open, Value, ceph_access, integration, openstack_access, volume_type
 from drafting.errors import DraftError
 from drafting.inventory import Inventory, Wanted, from_specs
 from drafting.placing import places, settings_of
@@ -243,6 +243,23 @@ def test_a_container_that_is_down_is_known_by_its_unit() -> None:
 )
 def test_the_release_in_an_images_tag(image: str, release: str) -> None:
     assert release_of(image) == release
+
+
+def test_a_source_install_is_asked_for_its_release() -> None:
+    seen = _seen("default")
+    facts = seen.hosts["compute1"]
+    assert isinstance(facts, HostFacts)
+    bare = facts.model_copy(update={"packages": {"librbd1": "17.2.6"}})
+    found = choices(replace(seen, hosts={**seen.hosts, "compute1": bare}))["releases", "openstack"]
+    assert _open(found).candidates == ("compute1: nova-compute (nova-compute.service, active): no package of it",)
+
+
+def test_nobody_who_can_ask_ceph_is_a_question() -> None:
+    seen = _seen("default")
+    bare = {name: it.model_copy(update={"keyrings": ()}) for name, it in seen.surveys.items()}
+    question = _open(ceph_access(replace(seen, surveys=bare))["ceph", "access", "host"])
+    assert question.required
+    assert question.candidates[0].startswith("storage has the commands")
 
 
 def test_deviations_of_some_hosts_stand_with_them() -> None:
@@ -477,4 +494,4 @@ def test_trying_a_cloud_of_which_nothing_answers(tmp_path: Path) -> None:
     assert "valid; cloud prod, 4 hosts" in done.stdout
     assert "NOT REACHED (6):" in done.stdout
     assert "host cmp1: ssh:" in done.stdout
-    assert not (tmp_path / "runs").exists()
+    assert not list(tmp_path.rglob("report.json"))
