@@ -13,7 +13,7 @@ import pytest
 from drafting.decide import Draft, Value
 from drafting.errors import DraftError
 from drafting.inventory import Inventory, from_ansible, from_specs
-from drafting.write import CONFIRM, MARK, one_line, open_questions, text_of
+from drafting.write import CONFIRM, MARK, flow, one_line, open_questions, text_of
 from fixtures.cloud import CloudFileError, load_cloud
 from fixtures.cloud.model import Reach
 
@@ -168,7 +168,7 @@ def _report(path: Path, draft: Draft, left: list[str]) -> int:
     values = sum(isinstance(entry, Value) and entry.value is not None for entry in draft.values())
     print(f"\n{path}: {values} values found, {len(weak)} to confirm, {len(questions)} open ({len(needed)} needed)")
     for key, value in weak:
-        print(f"  {CONFIRM} {'.'.join(key)}: {one_line(str(value.value))}: {value.confirm}")
+        print(f"  {CONFIRM} {'.'.join(key)}: {one_line(flow(value.value))}: {value.confirm}")
     for key, question in questions:
         print(f"  {MARK}{'' if question.required else ' (optional)'} {'.'.join(key)}: {question.question}")
         for candidate in question.candidates:

@@ -113,14 +113,15 @@ def surveyed(hosts: Hosts, progress: Progress) -> dict[str, Survey | Unreadable]
         running = {name: at_once.submit(_surveyed, hosts, name) for name in hosts}
         found = {name: future.result() for name, future in running.items()}
     for name, told in found.items():
-        progress(f"{name}: {_line(told)}")
+        progress(_line(name, told))
     return found
 
 
-def _line(told: Survey | Unreadable) -> str:
+def _line(name: str, told: Survey | Unreadable) -> str:
     if isinstance(told, Unreadable):
-        return f"NOT REACHED: {told.unreadable}"
-    return f"{told.hostname}: {', '.join(places(told)) or 'nothing of a cloud'}"
+        return f"{name}: NOT REACHED: {told.unreadable}"
+    itself = "" if told.hostname == name else f" (calls itself {told.hostname})"
+    return f"{name}{itself}: {', '.join(places(told)) or 'nothing of a cloud'}"
 
 
 def _surveyed(hosts: Hosts, name: str) -> Survey | Unreadable:
