@@ -149,7 +149,7 @@ def _refuse_blind(surveys: Mapping[str, object]) -> None:
     """A draft from half of the hosts would look whole."""
     blind = {name: told.unreadable for name, told in surveys.items() if isinstance(told, Unreadable)}
     if blind:
-        listed = "\n".join(f"  {name}: {why}" for name, why in sorted(blind.items()))
+        listed = "\n".join(f"  {name}: {why.removeprefix(f'{name}: ')}" for name, why in sorted(blind.items()))
         raise DraftError(f"{len(blind)} of {len(surveys)} hosts cannot be looked at; nothing was written:\n{listed}")
 
 
