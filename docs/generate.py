@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.profiles import cost_of
 from fixtures.releases import GATES
 from remediate.registry import Manual, known
 from reports.model import Report
@@ -70,7 +71,7 @@ class Collector:
 
 
 def _row(item: pytest.Function, mark: pytest.Mark) -> Row:
-    kind = "dynamic" if item.get_closest_marker("dynamic") else "static"
+    kind = cost_of(item)
     where = f"{item.path.relative_to(PROJECT)}::{item.function.__name__}"
     return Row(
         mark.args[0], mark.kwargs["severity"], kind, mark.kwargs["source"], where, inspect.getdoc(item.function) or ""
@@ -121,7 +122,7 @@ def _checks(rows: dict[str, Row]) -> str:
         if row.id.split(".")[0] != area:
             area = row.id.split(".")[0]
             parts.append(f"## {area}\n")
-        head = f"### {row.id}\n\n{row.severity}, {row.kind}. {row.text}\n"
+        head = f"### {row.id}\n\n{row.severity}; {row.kind}. {row.text}\n"
         parts.append(f"{head}\n{_repair(row.id)}\n\nSource: {row.source}. Check: `{row.where}`\n")
     return "\n".join(parts)
 
