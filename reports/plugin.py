@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from importlib import metadata
 from itertools import islice
@@ -21,6 +22,7 @@ import pytest
 from reports import hookspecs, summary
 from reports.compare import LATEST, Baseline, runs_of
 from reports.model import Entry, Measurement, Outcome, Past, Report, Run
+from reports.progress import Progress, wants_progress
 from reports.render import FORMATS, ReportError, load, write_formats
 from reports.store import new_run_folder, replace, write_report
 
@@ -118,6 +120,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("cloud", None) and not hasattr(config, "workerinput"):
         _refuse_a_closed_folder(config.option.reports)
         config.pluginmanager.register(Gatherer(config), "conformance-report")
+        if wants_progress(config):
+            config.pluginmanager.register(Progress(config, lambda: _last_run(config)), "conformance-progress")
+
+
+def _last_run(config: pytest.Config) -> tuple[Entry, ...]:
+    """What became of each check in this cloud's last run, nothing where there is none that can be read."""
+    told = config.hook.pytest_conformance_run(config=config) or {}
+    path = next((path for path, _ in runs_of(config.option.reports, told.get("cloud", ""))), None)
+    with suppress(ReportError):
+        return load(path).entries if path else ()
+    return ()
 
 
 def _refuse_a_closed_folder(folder: Path) -> None:

@@ -117,8 +117,7 @@ def test_the_list_needs_no_cloud_and_counts_with_one(tmp_path: Path) -> None:
 
 
 def test_a_profile_goes_with_workers_markers_and_keywords(tmp_path: Path) -> None:
-    done = _pytest(
-        *RECORDED, "--reports", str(tmp_path), "--profile", "smoke", "-m", "static", "-k", "nova.secret", "-n", "2", "-v"
-    )
+    chosen = ("--profile", "smoke", "-m", "static", "-k", "nova.secret")
+    done = _pytest(*RECORDED, "--reports", str(tmp_path), *chosen, "-n", "2", "-v")
     judged = set(re.findall(r"PASSED \S+\[([a-z_.]+)[:\]]", done.stdout))
     assert judged == {f"nova.secret.{what}" for what in ("exists", "value", "uniform", "persistent")}
