@@ -1,4 +1,4 @@
-"""Writes docs/checks.md from the checks, releases.md from the gates, report.schema.json from the report's model.
+"""Writes the pages that are generated: checks, releases, options, fields of the cloud file, profiles, report's schema.
 
 `python -m docs.generate --check` changes nothing and fails where a page is out of date.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.reference import cloud_file_page, options_page, profiles_page
 from fixtures.profiles import cost_of
 from fixtures.releases import GATES
 from remediate.registry import Manual, known
@@ -104,6 +105,9 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "checks.md": _checks(checks()),
         DOCS / "releases.md": RELEASES_HEAD + "".join(_gates()),
+        DOCS / "options.md": options_page(),
+        DOCS / "cloud-file.md": cloud_file_page(),
+        DOCS / "profiles.md": profiles_page(),
         DOCS / "report.schema.json": schema,
     }
 

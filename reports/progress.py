@@ -1,0 +1,146 @@
+"""How far a run is: a live line on a terminal, else a plain line now and then; no more dots."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterable
+from typing import Any, Final
+
+import pytest
+
+from reports.model import Entry
+
+LIVE_SECONDS: Final = 0.1
+PLAIN_SECONDS: Final = 10.0
+"""Least time between two lines."""
+
+
+def wants_progress(config: pytest.Config) -> bool:
+    """Whether lines of our own take the place of pytest's dots: not with -v, -q or -s, nor where nothing is run."""
+    options = config.option
+    idle = options.collectonly or options.setupplan or options.setupshow or options.setuponly
+    spoken = options.verbose == 0 and options.capture != "no" and not options.usepdb
+    return config.pluginmanager.has_plugin("terminalreporter") and spoken and not idle
+
+
+class Progress:
+    """Counts outcomes, and tells the area, the counts, the time that passed and the likely end."""
+
+    def __init__(self, config: pytest.Config, last_run: Callable[[], Iterable[Entry]]) -> None:
+        """Take over from pytest's dots; the last run tells how long each check may take."""
+        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._live = self._reporter.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+        self._reporter.showfspath = False
+        self._reporter._show_progress_info = False
+        self._workers = max(1, len(getattr(config.option, "tx", None) or ()))
+        self._last_run = last_run
+        self._seconds: dict[str, float] = {}
+        self._left: dict[str, None] = {}
+        self._total = 0
+        self._worst: dict[str, str] = {}
+        self._began = self._told = time.monotonic()
+        self._area = ""
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note what will be run."""
+        self._expect([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Collection[str]) -> None:
+        """Note what will be run, as each worker tells it."""
+        if not self._total:
+            self._expect(ids)
+
+    def _expect(self, ids: Collection[str]) -> None:
+        self._left = dict.fromkeys(map(_bare, ids))
+        self._total = len(self._left)
+        self._seconds = {entry.nodeid: entry.seconds for entry in self._last_run()}
+        self._began = self._told = time.monotonic()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_teststatus(self) -> Generator[None, tuple[Any, ...], tuple[Any, ...]]:
+        """Leave out the letter of each test."""
+        category, _, word = yield
+        return category, "", word
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Show which area is asked."""
+        self._area = _area(nodeid)
+        self._tell()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count what became of a check."""
+        outcome = str(dict(report.user_properties).get("outcome", ""))
+        nodeid = _bare(report.nodeid)
+        if outcome and self._worst.get(nodeid) in (None, "passed"):
+            self._worst[nodeid] = outcome
+        if report.when == "teardown":
+            self._left.pop(nodeid, None)
+        self._tell()
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        """Close with a line of the whole."""
+        result = yield
+        if self._total:
+            self._told = 0.0
+            self._tell()
+            self._reporter.ensure_newline()
+        return result
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+            return
+        self._told = now
+        line = self._line(now - self._began)
+        if not self._live:
+            self._reporter.write_line(line)
+            return
+        self._reporter.rewrite(line[: self._reporter._tw.fullwidth - 1], erase=True)
+        self._reporter.flush()
+        self._reporter.currentfspath = self  # what is written next begins a new line
+
+    def _line(self, elapsed: float) -> str:
+        counts = Counter(self._worst.values())
+        told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items(), key=_by_weight))
+        done = f"{self._total - len(self._left)} of {self._total}"
+        parts = [done, told, clock(elapsed), self._end() if self._left else ""]
+        return f"{self._area:<8} " + "; ".join(part for part in parts if part)
+
+    def _end(self) -> str:
+        rest = self._rest()
+        if rest is None:
+            return ""
+        return f"ends about {dt.datetime.now() + dt.timedelta(seconds=rest):%H:%M:%S}"
+
+    def _rest(self) -> float | None:
+        """Seconds that are left if each check takes as long as in the last run; None where that knows none of them."""
+        known = [self._seconds[nodeid] for nodeid in self._left if nodeid in self._seconds]
+        return sum(known) * len(self._left) / len(known) / self._workers if known else None
+
+
+_WEIGHT: Final = ("failed", "not measured", "waived", "passed", "not applicable")
+
+
+def _by_weight(counted: tuple[str, int]) -> int:
+    return _WEIGHT.index(counted[0])
+
+
+def _bare(nodeid: str) -> str:
+    """Without the group that xdist adds."""
+    return nodeid.split("@")[0]
+
+
+def _area(nodeid: str) -> str:
+    """The first part of the check's id: ceph."""
+    return nodeid.rpartition("[")[2].split(".")[0]
+
+
+def clock(seconds: float) -> str:
+    """Return a time that passed as minutes and seconds: 2:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
