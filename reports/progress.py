@@ -20,10 +20,11 @@ PLAIN_SECONDS: Final = 10.0
 
 def wants_progress(config: pytest.Config) -> bool:
     """Whether lines of our own take the place of pytest's dots: not with -v, -q or -s, nor where nothing is run."""
+    if not config.pluginmanager.has_plugin("terminalreporter"):
+        return False
     options = config.option
     idle = options.collectonly or options.setupplan or options.setupshow or options.setuponly
-    spoken = options.verbose == 0 and options.capture != "no" and not options.usepdb
-    return config.pluginmanager.has_plugin("terminalreporter") and spoken and not idle
+    return options.verbose == 0 and options.capture != "no" and not options.usepdb and not idle
 
 
 class Progress:

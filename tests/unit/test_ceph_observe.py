@@ -202,6 +202,12 @@ def test_a_monitoring_user_sees_all_but_the_keys() -> None:
     assert facts.health == "HEALTH_OK"
 
 
+def test_a_manager_tells_booleans_as_json_has_them() -> None:
+    state = _state("readonly")
+    state["answers"]["config show who=mon.a key=auth_allow_insecure_global_id_reclaim"] = False
+    assert read_ceph(Recorded(state), CLOUD, SALT).insecure_reclaim == "false"
+
+
 def test_without_a_manager_the_central_configuration_has_the_last_word() -> None:
     state = _state("readonly")
     for ask in state["answers"]:

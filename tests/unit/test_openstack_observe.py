@@ -237,6 +237,15 @@ def test_images_without_direct_url_are_found_by_their_locations(api: ApiServer, 
     assert (images[0].direct_url, images[0].stores) == (url, ("ceph",))
 
 
+def test_specs_of_types_that_are_hidden_from_us_are_not_taken_for_none(api: ApiServer, cloud: Cloud) -> None:
+    told = RECORDED["block_storage /types"]["body"]["volume_types"]
+    kinds = [{key: value for key, value in kind.items() if key != "extra_specs"} for kind in told]
+    api.exchanged["/types"] = (200, {"volume_types": kinds})
+    types = _observed(cloud).volume_types
+    assert isinstance(types, Unreadable)
+    assert "administrators" in types.unreadable
+
+
 def test_services_types_and_pools_are_told(cloud: Cloud) -> None:
     facts = _observed(cloud)
     assert facts.region == "RegionOne"
