@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -32,7 +32,7 @@ class Progress:
 
     def __init__(self, config: pytest.Config, last_run: Callable[[], Iterable[Entry]]) -> None:
         """Take over from pytest's dots; the last run tells how long each check may take."""
-        self._reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+        self._reporter = cast(Any, config.pluginmanager.get_plugin("terminalreporter"))
         self._live = self._reporter.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
         self._reporter.showfspath = False
         self._reporter._show_progress_info = False
