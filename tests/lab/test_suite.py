@@ -67,6 +67,12 @@ def test_no_secret_is_in_any_output(lab: LabUnderTest, whole: SuiteRun) -> None:
     assert leaks == []
 
 
+def test_smoke_is_green_within_half_a_minute(lab: LabUnderTest) -> None:
+    smoke = lab.suite("--profile", "smoke")
+    assert smoke.exit_code == pytest.ExitCode.OK, smoke.output
+    assert smoke.report.run.duration < 30
+
+
 def _outcomes(run: SuiteRun) -> dict[tuple[str, str], str]:
     return {(entry.check, entry.target): entry.outcome for entry in run.report.entries}
 
