@@ -77,6 +77,8 @@ class Taken:
     before: State
     after: State
     done: bool
+    at: float
+    """Epoch second of the runner, just before."""
 
 
 class Journal:
@@ -114,8 +116,7 @@ class Journal:
     @property
     def header(self) -> Header:
         """Whose it is."""
-        assert isinstance(self._lines[0], Header)
-        return self._lines[0]
+        return _headed(self._lines)
 
     def next_number(self) -> int:
         """Return the number that the next step has."""
@@ -137,13 +138,7 @@ class Journal:
 
     def taken(self) -> list[Taken]:
         """Return the steps that may have left something, in the order in which they were taken."""
-        done = {line.number: line.after for line in self._lines if isinstance(line, Done)}
-        undone = {line.number for line in self._lines if isinstance(line, Undone)}
-        return [
-            Taken(it.number, it.step, it.before, done.get(it.number, it.after), it.number in done)
-            for it in self._lines
-            if isinstance(it, Intent) and it.number not in undone
-        ]
+        return _taken(self._lines)
 
     def close(self) -> None:
         """Let go of it; a journal without steps goes too."""
@@ -164,6 +159,19 @@ def journals(cloud: str) -> Path:
 def journal_path(folder: Path, run: str) -> Path:
     """Return where a run's journal is."""
     return folder / f"{run}{_SUFFIX}"
+
+
+def left_by_runs(folder: Path, fsid: str) -> dict[str, list[Taken]]:
+    """Return what the runs on a cluster took and did not take back, oldest first; what is no journal is left out."""
+    found = {}
+    for run in runs(folder):
+        try:
+            lines = _read(journal_path(folder, run))
+        except RecordError:
+            continue
+        if _headed(lines).fsid == fsid:
+            found[run] = _taken(lines)
+    return found
 
 
 def runs(folder: Path) -> list[str]:
@@ -189,3 +197,18 @@ def _parsed(lines: list[bytes]) -> Iterator[_Line]:
             yield _LINE.validate_json(line)
         except ValidationError:
             continue
+
+
+def _headed(lines: list[_Line]) -> Header:
+    assert isinstance(lines[0], Header)
+    return lines[0]
+
+
+def _taken(lines: list[_Line]) -> list[Taken]:
+    done = {line.number: line.after for line in lines if isinstance(line, Done)}
+    undone = {line.number for line in lines if isinstance(line, Undone)}
+    return [
+        Taken(it.number, it.step, it.before, done.get(it.number, it.after), it.number in done, it.at)
+        for it in lines
+        if isinstance(it, Intent) and it.number not in undone
+    ]

@@ -21,8 +21,8 @@ class Locked(Exception):
 
 
 @contextmanager
-def held(site: Site, run: str, hosts: Sequence[str], folder: Path, breaking: str = "") -> Iterator[None]:
-    """Hold the hosts within the block.
+def held(site: Site, run: str, hosts: Sequence[str], folder: Path, breaking: str = "") -> Iterator[frozenset[str]]:
+    """Hold the hosts within the block; gives the dead runs from which they were taken over.
 
     A lock whose run was on this machine and is dead is taken over; any other only if named.
 
@@ -36,25 +36,28 @@ def held(site: Site, run: str, hosts: Sequence[str], folder: Path, breaking: str
     Raises:
         Locked: another run holds one of them.
     """
-    taken: list[str] = []
+    taken: dict[str, str] = {}
     try:
         for host in sorted(hosts):
-            _take(site, host, run, folder, breaking)
-            taken.append(host)
-        yield
+            taken[host] = _take(site, host, run, folder, breaking)
+        yield frozenset(filter(None, taken.values()))
     finally:
         _let_go(site, taken)
 
 
-def _take(site: Site, host: str, run: str, folder: Path, breaking: str) -> None:
-    holder = site.lock(host, _me(run))
-    if holder.get("run") == run:
-        return
-    if not (holder.get("run") == breaking or _is_dead(holder, folder)):
+def _take(site: Site, host: str, run: str, folder: Path, breaking: str) -> str:
+    """Take a host; returns the dead run that held it, "" where none did."""
+    me = _me(run)
+    holder = site.lock(host, me)
+    if holder == me:
+        return ""
+    # Of this run itself: it was killed, or its journal would not be ours.
+    if not (holder.get("run") in (run, breaking) or _is_dead(holder, folder)):
         raise Locked(_explained(host, holder))
     site.unlock(host, str(holder.get("run")))
-    if site.lock(host, _me(run)).get("run") != run:
+    if site.lock(host, me) != me:
         raise Locked(f"{host}: another run was faster")
+    return str(holder.get("run"))
 
 
 def _me(run: str) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
 from fixtures.cloud import Cloud
-from fixtures.distributions import units_beside
 from fixtures.facts.base import NotMeasured
-from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
 from remediate.imagined import imagined
 from remediate.model import (
@@ -29,6 +28,7 @@ from remediate.model import (
     service_order,
 )
 from remediate.registry import Manual, Repair
+from remediate.restarts import restart_of
 from remediate.site import Preview, Site, host_of
 
 
@@ -58,6 +58,12 @@ class Planned(_Part):
     changed: float = 0.0
     """When what is at its path was last changed, as an epoch second."""
 
+    def lines(self) -> Iterator[str]:
+        """What it is for, and what it changes."""
+        if self.failures:
+            yield f"     for {', '.join(str(failure) for failure in self.failures)}"
+        yield from (f"     {line}" for line in self.diff)
+
 
 class Left(_Part):
     """What a plan leaves to a person, why, and the lines by which it is done."""
@@ -85,12 +91,10 @@ class Plan(_Part):
         """The plan as a person reads it."""
         for number, planned in enumerate(self.steps, 1):
             yield f"{number}. [{planned.disruption}] {planned.step}"
-            yield f"     for {', '.join(str(failure) for failure in planned.failures)}"
-            yield from (f"     {line}" for line in planned.diff)
+            yield from planned.lines()
         for planned in self.withheld:
             yield f"not done, since {planned.disruption} (--remediate-allow={planned.disruption}): {planned.step}"
-            yield f"     for {', '.join(str(failure) for failure in planned.failures)}"
-            yield from (f"     {line}" for line in planned.diff)
+            yield from planned.lines()
         for left in self.left:
             yield f"left to the operator: {left.failure}: {left.reason}"
             yield from (f"     {line}" for line in left.lines)
@@ -124,8 +128,19 @@ def make_plan(
     facts: Facts,
     site: Site,
     allowed: Disruption = "safe",
+    owed: Mapping[Restart, str] = MappingProxyType({}),
 ) -> Plan:
-    """Compute the plan; looks at hosts and cluster and changes nothing."""
+    """Compute the plan; looks at hosts and cluster and changes nothing.
+
+    Args:
+        failures: Checks that failed.
+        known: All repairs.
+        cloud: The cloud file.
+        facts: The run's.
+        site: Hosts and cluster.
+        allowed: The most that a step may disturb.
+        owed: Restarts that runs did not come to, with those runs.
+    """
     wishes: dict[str, _Wish] = {}
     left = _ask_all(failures, wishes, known, cloud, facts)
     while True:
@@ -139,7 +154,7 @@ def make_plan(
             break
         left = still
     return Plan(
-        steps=tuple(_with_restarts(steps, cloud, facts)),
+        steps=tuple(_with_restarts(steps, cloud, facts, owed)),
         withheld=tuple(one for one in kept if not _within(one.disruption, allowed)),
         left=(*left, *spoilt, *_idle(failures, (*left, *spoilt), kept, known)),
     )
@@ -251,25 +266,31 @@ def _place(step: Step, cloud: Cloud) -> tuple[int, int]:
 # Restarts
 
 
-def _with_restarts(steps: Sequence[Planned], cloud: Cloud, facts: Facts) -> Iterator[Planned]:
+def _with_restarts(
+    steps: Sequence[Planned], cloud: Cloud, facts: Facts, owed: Mapping[Restart, str]
+) -> Iterator[Planned]:
     """Behind the last step of each host, what its services must be started anew for."""
     yield from (one for one in steps if not host_of(one.step))
     for host in cloud.hosts:
         here = [one for one in steps if host_of(one.step) == host]
         yield from (one for one in here if not isinstance(one.step, Restart))
-        yield from _restarts(here, facts, host)
+        yield from _restarts(here, facts, {step: run for step, run in owed.items() if step.host == host})
 
 
-def _restarts(here: Sequence[Planned], facts: Facts, host: str) -> Iterator[Planned]:
-    """Those that repairs ask for, then those of services that read what is changed."""
+def _restarts(here: Sequence[Planned], facts: Facts, owed: Mapping[Restart, str]) -> Iterator[Planned]:
+    """Those that repairs ask for, then those of services that read what is changed, or what a dead run changed."""
     others = [one for one in here if not isinstance(one.step, Restart)]
     begun = {one.step.unit for one in others if isinstance(one.step, Unit) and not one.before["active"]}
-    causes = _causes(others, facts, host)
+    causes = _causes(others, facts)
+    debts = {step.unit: (step, run) for step, run in owed.items()}
     for one in here:
         if isinstance(one.step, Restart):
             step, known = one.step, causes.pop(one.step.unit, (one.step, []))[1]
+            debts.pop(step.unit, None)
             known += [it for it in others if set(it.failures) & set(one.failures) and it not in known]
             yield one.model_copy(update={"step": step.model_copy(update={"again": _again(step, known, facts)})})
+    for unit, (step, _) in debts.items():
+        causes.setdefault(unit, (step, []))
     for unit, (step, known) in causes.items():
         if unit not in begun:
             yield Planned(
@@ -278,20 +299,18 @@ def _restarts(here: Sequence[Planned], facts: Facts, host: str) -> Iterator[Plan
                 disruption="safe",
                 before={},
                 after={},
-                diff=(),
+                diff=tuple(f"owed by run {run}, which was cut short" for _, run in filter(None, [debts.get(unit)])),
             )
 
 
-def _causes(steps: Iterable[Planned], facts: Facts, host: str) -> dict[str, tuple[Restart, list[Planned]]]:
+def _causes(steps: Iterable[Planned], facts: Facts) -> dict[str, tuple[Restart, list[Planned]]]:
     """Unit to its restart, and the steps that it is started anew for."""
     found: dict[str, tuple[Restart, list[Planned]]] = {}
     for planned in steps:
         for role in planned.step.restarts if isinstance(planned.step, HostStep) else ():
-            service = facts.host(host).services.get(role)
-            if isinstance(service, Service) and service.unit.active == "active":
-                unit = service.unit.name
-                restart = Restart(host=host, role=role, unit=unit, beside=units_beside(role))
-                found.setdefault(unit, (restart, []))[1].append(planned)
+            restart = restart_of(facts, planned.step.host, role)
+            if restart:
+                found.setdefault(restart.unit, (restart, []))[1].append(planned)
     return found
 
 

@@ -24,10 +24,11 @@ from fixtures.scratch.names import new_run_id
 from fixtures.stash import CHECK, CLOUD, FACTS
 from remediate import lock
 from remediate.converge import Applied, apply
-from remediate.journal import Journal, journals
+from remediate.journal import Journal, Taken, journals, left_by_runs
 from remediate.model import DISRUPTIONS
 from remediate.plan import Failure, Plan, make_plan
 from remediate.registry import known
+from remediate.restarts import owed
 from remediate.rollback import roll_back
 from remediate.site import Site, StepFailed, opened
 from remediate.watch import Watch
@@ -110,6 +111,7 @@ class Remediation:
         self._said: list[str] = []
         self._journeys: set[str] = set()
         self._run = new_run_id()
+        self._earlier: dict[str, list[Taken]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note what became of a check."""
@@ -151,17 +153,23 @@ class Remediation:
 
     def _remediate(self, session: pytest.Session) -> None:
         cloud, folder = self._config.stash[CLOUD], journals(self._config.stash[CLOUD].name)
+        self._earlier = left_by_runs(folder, self._facts.fsid)
         with ExitStack() as stack:
             site = stack.enter_context(opened(cloud, self._run))
             if self._config.option.remediate == "plan":
                 self._show(self._planned(site), "plan: nothing is changed")
                 return
             journal = stack.enter_context(closing(Journal.create(folder, self._run, self._facts.fsid)))
-            stack.enter_context(lock.held(site, self._run, self._facts.reached, folder, self._config.option.break_lock))
-            self._converge(session, site, journal)
+            dead = stack.enter_context(
+                lock.held(site, self._run, self._facts.reached, folder, self._config.option.break_lock)
+            )
+            self._converge(session, site, journal, dead)
 
-    def _converge(self, session: pytest.Session, site: Site, journal: Journal) -> None:
+    def _converge(self, session: pytest.Session, site: Site, journal: Journal, dead: Set[str]) -> None:
         first = dict(self._seen)
+        if dead:  # which may have been at work while facts were read
+            self._tell(f"taken over from {', '.join(sorted(dead))}, which was cut short")
+            self._look_again(session)
         checks = [item.stash.get(CHECK, None) for item in _items(session)]
         self._journeys = {check.id for check in checks if check and check.dynamic}
         try:
@@ -215,7 +223,8 @@ class Remediation:
         failed = sorted((it for it, seen in self._seen.items() if seen.outcome == "failed"), key=str)
         asked = (it for it in failed if it.check not in but)
         wanted = [it for it in asked if any(fnmatchcase(it.check, pattern) for pattern in patterns)]
-        return make_plan(wanted, known(), cloud, self._facts, site, options.remediate_allow)
+        restarts = owed(self._earlier, cloud, self._facts)
+        return make_plan(wanted, known(), cloud, self._facts, site, options.remediate_allow, restarts)
 
     def _show(self, plan: Plan, title: str) -> None:
         self._plans.append(plan)

@@ -86,6 +86,7 @@ class Site:
     ) -> None:
         self._hosts, self._ceph, self._run, self._places = hosts, ceph, run, dict(places or {})
         self._openstack = openstack
+        self._held: dict[str, dict[str, Any]] = {}
 
     # Looking
 
@@ -155,7 +156,7 @@ class Site:
         missing = [entity for entity, key in self._keys([step]).items() if not key]
         if missing:
             raise StepFailed(f"there is no {missing[0]}, whose key it needs")
-        return dict(self._ask(step.host, "do", [step], number=number))
+        return dict(self._change(step, "do", number=number))
 
     def undo(self, number: int, step: Step, before: State) -> State:
         """Take a step back; return the state that this left.
@@ -165,7 +166,11 @@ class Site:
         """
         if isinstance(step, CephStep | ApiStep):
             return self._bring(step, before)
-        return dict(self._ask(step.host, "undo", [step], keys=False, number=number, before=before))
+        return dict(self._change(step, "undo", keys=False, number=number, before=before))
+
+    def _change(self, step: HostStep, task: str, **more: Any) -> Any:
+        holder = {"holder": self._held[step.host]} if step.host in self._held else {}
+        return self._ask(step.host, task, [step], **holder, **more)
 
     def _bring(self, step: CephStep | ApiStep, state: State) -> State:
         kind, way = self._asked_of(step)
@@ -179,10 +184,16 @@ class Site:
 
     def lock(self, host: str, holder: Mapping[str, Any]) -> dict[str, Any]:
         """Take a host for this run; returns its holder, which is another where one has it."""
-        return dict(self._ask(host, "lock", [], holder=dict(holder)))
+        found = dict(self._ask(host, "lock", [], holder=dict(holder)))
+        if found == holder:
+            self._held[host] = found
+        return found
 
     def unlock(self, host: str, run: str = "") -> dict[str, Any]:
-        """Let a host go, if it is held by this run (or by the one named); returns who held it."""
+        """Let a host go, if it is held by this run (or by the one named); returns who held it.
+
+        What that run has under way on the host is waited for, and what it had sent is not begun any more.
+        """
         return dict(self._ask(host, "unlock", [], run=run or self._run))
 
     # Asking a host

@@ -1,9 +1,11 @@
 """Carries out one request on a host and answers with one line of JSON."""
 
+import contextlib
+import fcntl
 import json
 import os
 import sys
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterator, List
 
 from remediate.hand.files import KEPT, Json, Refused
 from remediate.hand.steps import KINDS, Hand
@@ -45,19 +47,37 @@ def _each(act: Callable[[Json], Json], step: Json) -> Json:
 
 
 def _do(request: Json) -> Json:
-    step = request["steps"][0]
-    act = KINDS[step["kind"]](_hand(request), step)
-    act.do(request["number"])
-    state: Json = act.look()
-    return state
+    return _changed(request, lambda act: act.do(request["number"]))
 
 
 def _undo(request: Json) -> Json:
+    return _changed(request, lambda act: act.undo(request["number"], request["before"]))
+
+
+def _changed(request: Json, change: Callable[[Any], None]) -> Json:
     step = request["steps"][0]
-    act = KINDS[step["kind"]](_hand(request), step)
-    act.undo(request["number"], request["before"])
-    state: Json = act.look()
+    with _turn(request):
+        act = KINDS[step["kind"]](_hand(request), step)
+        change(act)
+        state: Json = act.look()
     return state
+
+
+@contextlib.contextmanager
+def _turn(request: Json) -> Iterator[None]:
+    """Within the block nobody else takes the host; what a killed run had sent is not done once another holds it."""
+    if "holder" not in request:
+        yield
+        return
+    try:
+        file = open(request.get("lock") or LOCK, encoding="utf-8")  # noqa: SIM115
+    except FileNotFoundError:
+        raise Refused("the host is not held by this run any more")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if json.load(file) != request["holder"] or not os.fstat(file.fileno()).st_nlink:
+            raise Refused("the host is held by another run by now")
+        yield
 
 
 def _lock(request: Json) -> Json:
@@ -76,10 +96,17 @@ def _lock(request: Json) -> Json:
 
 
 def _unlock(request: Json) -> Json:
+    """Let the host go, after a step that is under way."""
     path = request.get("lock") or LOCK
-    holder = _holder(path)
-    if holder.get("run") == request["run"]:
-        os.unlink(path)
+    try:
+        file = open(path, encoding="utf-8")  # noqa: SIM115
+    except FileNotFoundError:
+        return {}
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        holder: Json = json.load(file)
+        if holder.get("run") == request["run"] and os.fstat(file.fileno()).st_nlink:
+            os.unlink(path)
     return holder
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,11 +30,13 @@ from remediate import model
 from remediate.journal import journals
 from remediate.model import DISRUPTIONS, Disruption, Restart, Step, Unit
 from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
-from tests.lab.snapshot import changed
+from tests.lab.snapshot import Snapshot, changed
 
 FAULTS = faults.load_faults(faults.fault_files())
 BATCH = 12
 KILLED_AT = ("glance.locations-hidden", "ceph.pool-untagged", "ceph.caps-of-the-old-guides", "hosts.keyring-absent")
+INSIDE = (0.15, 0.6)
+"""Seconds after a step's intent is on disk: a file is written within one, a service started anew within some."""
 _STEP: TypeAdapter[Step] = TypeAdapter(model.AnyStep)
 
 
@@ -168,39 +171,63 @@ def test_a_plan_changes_nothing(lab: LabUnderTest) -> None:
 
 
 @pytest.mark.whole_table
-@pytest.mark.parametrize("lines", range(2, 11))
-def test_a_killed_run_is_had_back(lab: LabUnderTest, lines: int) -> None:
+def test_a_run_killed_anywhere_is_had_back(lab: LabUnderTest) -> None:
+    """At each boundary of its steps, and inside each step, until a run is through before it would be killed."""
     broken = tuple(FAULTS[name] for name in KILLED_AT)
     with _broken(lab, *broken):
         before = lab.snapshot()
-        done = lab.roll_back(_killed(lab, lines))
-        assert done.returncode == 0, done.stdout
-        assert changed(before, lab.snapshot()) == set(), done.stdout
+        for lines in count(2):
+            inside = () if lines % 2 else INSIDE
+            ends = [_killed_and_had_back(lab, before, lines, after) for after in (0.0, *inside)]
+            if not all(ends):
+                break
+        assert lines >= 2 * len(KILLED_AT) + 2, "a run has a step for each fault, and a restart"
 
 
 @pytest.mark.whole_table
-@pytest.mark.parametrize("lines", [3, 8])
+@pytest.mark.parametrize("lines", [3, 8, 9])
 def test_a_killed_run_is_gone_on_with(lab: LabUnderTest, lines: int) -> None:
     broken = tuple(FAULTS[name] for name in KILLED_AT)
     with _broken(lab, *broken) as taken:
-        _killed(lab, lines)
+        killed = _killed(lab, lines)
+        assert killed.dead
         run = _remediate(lab, *broken)
         taken += run.steps
         assert not run.run.ids("failed", "not measured", "needs operator"), run.run.output
+        assert any(isinstance(step, Restart) for step in run.steps), "what was killed had started nothing anew"
+        assert not _remediate(lab, *broken).steps
 
 
-def _killed(lab: LabUnderTest, lines: int) -> str:
-    """Kill a remediating run, with all its processes, when its journal has so many lines; returns its id."""
+@dataclass(frozen=True)
+class Killed:
+    """A remediating run, and whether it was killed before its end."""
+
+    id: str
+    dead: bool
+
+
+def _killed_and_had_back(lab: LabUnderTest, before: Snapshot, lines: int, after: float) -> bool:
+    run = _killed(lab, lines, after)
+    done = lab.roll_back(run.id)
+    assert done.returncode == 0, done.stdout
+    assert changed(before, lab.snapshot()) == set(), f"killed at {lines} lines and {after} s: {done.stdout}"
+    return run.dead
+
+
+def _killed(lab: LabUnderTest, lines: int, after: float = 0.0) -> Killed:
+    """Kill a remediating run, with all its processes, some seconds after its journal has so many lines."""
     folder = journals(load_cloud(PROJECT / lab.cloud_file).name)
     known = set(folder.glob("*.jsonl"))
+    dead = False
     with lab.started("-m", "static and not asks_services", "-q", "--remediate") as process:
-        while process.poll() is None:
+        while not dead and process.poll() is None:
             fresh = set(folder.glob("*.jsonl")) - known
             if any(_lines(path) >= lines for path in fresh):
+                time.sleep(after)
                 os.killpg(process.pid, signal.SIGKILL)
-                break
+                dead = process.wait() == -signal.SIGKILL
             time.sleep(0.002)
-    return max(set(folder.glob("*.jsonl")) - known).stem
+    return Killed(max(set(folder.glob("*.jsonl")) - known).stem, dead)
 
 
 def _lines(path: Path) -> int:

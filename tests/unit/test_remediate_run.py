@@ -59,7 +59,7 @@ remediate.plugin.opened = lambda cloud, run: contextlib.nullcontext(Pretended({}
 remediate.plugin.Watch = Watch
 remediate.plugin.SETTLING = (0, 0)
 remediate.plugin.open_openstack = lambda cloud: None
-lock.held = lambda *args: contextlib.nullcontext()
+lock.held = lambda *args: contextlib.nullcontext(frozenset())
 '''
 OLD_CAPS = {"mon": "allow r", "osd": "profile rbd pool=images", "mgr": "profile rbd pool=images"}
 

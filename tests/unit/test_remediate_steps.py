@@ -541,7 +541,7 @@ def test_a_service_is_started_anew_once_before_what_it_used_goes_and_not_if_it_d
     steps += [restart("backup")]
     before: dict[str, Any] = {"active": False, "is": 1}
     taken = [
-        Taken(number, step, {} if isinstance(step, Restart) else before, {"is": 2}, True)
+        Taken(number, step, {} if isinstance(step, Restart) else before, {"is": 2}, True, 0.0)
         for number, step in enumerate(steps, 1)
     ]
     told = Told()

@@ -1,0 +1,67 @@
+"""Which services must be started anew: for what a plan changes, and for what a run changed that was cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fixtures.cloud import Cloud, Role
+from fixtures.cloud.model import CLIENT_ROLES
+from fixtures.distributions import units_beside
+from fixtures.facts.base import Unreadable
+from fixtures.facts.host import Service
+from fixtures.facts.run import Facts
+from remediate.journal import Taken
+from remediate.model import HostStep, NeedsOperator, Restart, Unit
+from remediate.readiness import refuse_unready
+
+
+def restart_of(facts: Facts, host: str, role: Role) -> Restart | None:
+    """Return the restart of a service; None where it does not run, and so has nothing old in use."""
+    service = _service(facts, host, role)
+    if service is None or service.unit.active != "active":
+        return None
+    return Restart(host=host, role=role, unit=service.unit.name, beside=units_beside(role))
+
+
+def owed(runs: Mapping[str, Sequence[Taken]], cloud: Cloud, facts: Facts) -> dict[Restart, str]:
+    """Return restarts that runs did not come to, and that nobody has done since, each with the run that owes it.
+
+    What these runs changed is as it should be by now, so that no check asks for them. A service that lacks
+    something of Ceph is left running until it is there.
+
+    Args:
+        runs: What each run took and did not take back, oldest first.
+        cloud: The cloud file.
+        facts: Tell since when services run.
+    """
+    found: dict[tuple[str, Role], tuple[str, float]] = {}
+    for run, steps in runs.items():
+        for taken in steps:
+            step = taken.step
+            if isinstance(step, Restart | Unit) and step.role and taken.done:
+                found.pop((step.host, step.role), None)
+            for role in step.restarts if isinstance(step, HostStep) else ():
+                found[step.host, role] = run, taken.at
+    late = {place: run for place, (run, at) in found.items() if _is_due(cloud, facts, *place, at)}
+    told = ((restart_of(facts, *place), run) for place, run in late.items())
+    return {restart: run for restart, run in told if restart}
+
+
+def _is_due(cloud: Cloud, facts: Facts, host: str, role: Role, at: float) -> bool:
+    service = _service(facts, host, role)
+    if service is None or service.unit.since >= at:
+        return False
+    try:
+        if role in CLIENT_ROLES:
+            refuse_unready(cloud, facts, host, role)
+    except NeedsOperator:
+        return False
+    return True
+
+
+def _service(facts: Facts, host: str, role: Role) -> Service | None:
+    on_host = facts.hosts.get(host)
+    if on_host is None or isinstance(on_host, Unreadable):
+        return None
+    service = on_host.services.get(role)
+    return service if isinstance(service, Service) else None
