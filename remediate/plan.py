@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured
+from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
 from remediate.imagined import imagined
 from remediate.model import (

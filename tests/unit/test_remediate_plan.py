@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from fixtures.facts.host import Keyring, Libvirt, Service
 from fixtures.facts.openstack import OpenStackFacts, Server
 from fixtures.facts.run import Facts
 from fixtures.facts.store import load_facts
+from remediate.journal import Taken
 from remediate.model import (
     Attributes,
     Caps,
@@ -33,6 +35,7 @@ from remediate.model import (
 )
 from remediate.plan import Failure, Plan, make_plan
 from remediate.registry import Repair, known
+from remediate.restarts import owed
 from remediate.site import Preview, Site
 
 CONTROLLER = "controller"
@@ -113,9 +116,16 @@ class Imagined:
         ]
 
 
-def plan_of(failures: Sequence[tuple[str, str]], facts: Facts, allowed: Any = "safe", managed: str = "") -> Plan:
+def plan_of(
+    failures: Sequence[tuple[str, str]],
+    facts: Facts,
+    allowed: Any = "safe",
+    managed: str = "",
+    owing: Sequence[Taken] = (),
+) -> Plan:
     told = [Failure(check=check, target=target) for check, target in failures]
-    return make_plan(told, known(), the_cloud(), facts, cast(Site, Imagined(managed)), allowed)
+    restarts = owed({"6920aabb00112233": owing}, the_cloud(), facts)
+    return make_plan(told, known(), the_cloud(), facts, cast(Site, Imagined(managed)), allowed, restarts)
 
 
 # The registry
@@ -365,3 +375,30 @@ def test_the_way_back_starts_a_service_anew_only_if_it_had_read_what_comes_back(
     restart = plan.steps[-1].step
     assert isinstance(restart, Restart)
     assert restart.again == again
+
+
+# What a run that was cut short owes
+
+
+def test_a_service_is_started_anew_for_what_a_run_changed_that_was_cut_short() -> None:
+    service = cast(Service, the_facts().host(CONTROLLER).services["glance-api"])
+    path = "/etc/glance/glance-api.conf"
+    option = Option(host=CONTROLLER, path=path, section="x", key="y", value="1", restarts=("glance-api",))
+    restart = Restart(host=CONTROLLER, role="glance-api", unit=service.unit.name, again=False)
+    changed = Taken(1, option, {}, {}, True, service.unit.since + 1)
+    begun = Taken(2, restart, {}, {}, False, service.unit.since + 2)
+
+    (planned,) = plan_of([], the_facts(), owing=[changed, begun]).steps
+    assert planned.step == restart
+    assert planned.diff == ("owed by run 6920aabb00112233, which was cut short",)
+
+    assert not plan_of([], the_facts(), owing=[changed, replace(begun, done=True)]).steps
+    assert not plan_of([], the_facts(), owing=[replace(changed, at=service.unit.since)]).steps, "started anew since"
+    lacking = with_ceph(pools=())
+    assert not plan_of([], lacking, owing=[changed]).steps, "it would not come back"
+    wanted = plan_of([("glance.config.show_image_direct_url", CONTROLLER)], without_direct_url(), owing=[changed])
+    assert [type(one.step) for one in wanted.steps] == [Option, Restart]
+
+
+def without_direct_url() -> Facts:
+    return with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")

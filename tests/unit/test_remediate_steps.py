@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import grp
 import json
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -549,3 +551,33 @@ def test_a_service_is_started_anew_once_before_what_it_used_goes_and_not_if_it_d
     assert not take_back(taken, cast(Any, told), Quiet(), cast(Any, told), print)
     assert told.asked == [str(it) for it in (option("b"), unit, option("a"), restart("api"), pool)]
     assert not told.left
+
+
+def test_what_a_killed_run_had_sent_is_not_done_once_its_host_is_taken_over(
+    tmp_path: Path, site: Site, etc: Path
+) -> None:
+    killed = Site(site._hosts, site._ceph, RUN, site._places)
+    killed.lock("here", {"run": RUN, "pid": 1})
+    step = everything(etc)[-1]
+    with lock.held(site, RUN, ["here"], tmp_path) as dead:
+        assert dead == {RUN}
+        with pytest.raises(StepFailed, match="held by another run by now"):
+            killed.do(1, step)
+        assert (etc / "glance-api.conf").read_text() == CONF
+        site.do(1, step)
+    assert (etc / "glance-api.conf").read_text() != CONF
+    with pytest.raises(StepFailed, match="not held by this run any more"):
+        killed.do(1, step)
+
+
+def test_a_host_is_taken_over_only_when_the_step_under_way_is_through(tmp_path: Path, site: Site) -> None:
+    site.lock("here", {"run": RUN, "pid": 1})
+    with (tmp_path / "lock").open() as under_way, ThreadPoolExecutor() as pool:
+        fcntl.flock(under_way, fcntl.LOCK_EX)
+        taken_over = pool.submit(site.unlock, "here")
+        with pytest.raises(TimeoutError):
+            taken_over.result(1)
+        assert (tmp_path / "lock").exists()
+        fcntl.flock(under_way, fcntl.LOCK_UN)
+        assert taken_over.result(60) == {"run": RUN, "pid": 1}
+    assert not (tmp_path / "lock").exists()
