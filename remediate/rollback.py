@@ -30,7 +30,7 @@ def roll_back(cloud: Cloud, run: str, *, force: bool, breaking: str) -> int:
 def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
     folder = journals(cloud.name)
     journal = _claimed(folder, run)
-    facts = observe(cloud, b"rollback", lambda line: None)
+    facts = observe(cloud, b"rollback", lambda line: None, ask_services=False)
     _refuse_another_cloud(journal, facts)
     with closing(journal), opened(cloud, run) as site, lock.held(site, run, facts.reached, folder, breaking):
         taken = journal.taken()
