@@ -109,7 +109,7 @@ def take_back(
 ) -> list[str]:
     """Undo steps in reverse, and start anew what they had started anew; returns what could not be undone.
 
-    A service is as it was before what it has used of the cluster goes.
+    A service is as it was before what it has used of the cluster, or of another host, goes.
 
     A step whose present state is neither the one that the run left nor the one that it found is left
     alone, with the difference told, unless forced; what was changed before it on the same thing stays too.
@@ -117,12 +117,12 @@ def take_back(
     problems: list[str] = []
     restarts: list[Taken] = []
     for taken in reversed(steps):
+        if restarts and host_of(taken.step) != host_of(restarts[-1].step):
+            problems += _restart_again(restarts, steps, site, watch, journal, tell)
+            restarts = []
         if isinstance(taken.step, Restart):
             restarts.append(taken)
             continue
-        if not host_of(taken.step):
-            problems += _restart_again(restarts, steps, site, watch, journal, tell)
-            restarts = []
         problem = _undo(taken, site, journal, tell, force)
         problems += [problem] if problem else []
     return problems + _restart_again(restarts, steps, site, watch, journal, tell)

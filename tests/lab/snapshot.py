@@ -38,7 +38,7 @@ def units(times):
 SERVICES = ("glance", "cinder", "nova", "libvirt", "virtlog", "ceph", "chrony", "neutron", "apache2", "uwsgi")
 print(json.dumps({**dict(files(TIMES)), **dict(units(TIMES))}))
 """
-# An entity's key is compared by its digest.
+# An entity's key is compared by its digest. A cluster that does not answer is silent, whatever it is.
 ON_THE_CLUSTER = r"""
 import hashlib, json, subprocess
 
@@ -46,17 +46,23 @@ def ceph(*words):
     asked = ["ceph", "--connect-timeout", "10", *words, "-f", "json"]
     return json.loads(subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout)
 
-told = {}
-for one in ceph("auth", "ls")["auth_dump"]:
-    told["auth " + one["entity"]] = [hashlib.sha256(one["key"].encode()).hexdigest(), one["caps"]]
 MEANT = ("pool_name", "type", "size", "min_size", "crush_rule", "pg_autoscale_mode", "quota_max_bytes",
          "quota_max_objects", "application_metadata", "options", "flags_names")
-for one in ceph("osd", "pool", "ls", "detail"):
-    told["pool " + one["pool_name"]] = {key: one[key] for key in MEANT}
-for one in ceph("config", "dump"):
-    told["config %s %s" % (one["section"], one["name"])] = one["value"]
-told["flags"] = sorted(ceph("osd", "dump")["flags_set"])
-told["client floor"] = ceph("osd", "dump")["require_min_compat_client"]
+
+def cluster():
+    for one in ceph("auth", "ls")["auth_dump"]:
+        yield "auth " + one["entity"], [hashlib.sha256(one["key"].encode()).hexdigest(), one["caps"]]
+    for one in ceph("osd", "pool", "ls", "detail"):
+        yield "pool " + one["pool_name"], {key: one[key] for key in MEANT}
+    for one in ceph("config", "dump"):
+        yield "config %s %s" % (one["section"], one["name"]), one["value"]
+    yield "flags", sorted(ceph("osd", "dump")["flags_set"])
+    yield "client floor", ceph("osd", "dump")["require_min_compat_client"]
+
+try:
+    told = dict(cluster())
+except subprocess.CalledProcessError:
+    told = {"silent": True}
 print(json.dumps(told))
 """
 
