@@ -19,7 +19,6 @@ from remediate.model import (
     AnyStep,
     Disruption,
     File,
-    HostStep,
     NeedsOperator,
     Option,
     Restart,
@@ -29,7 +28,7 @@ from remediate.model import (
     service_order,
 )
 from remediate.registry import Manual, Repair
-from remediate.restarts import restart_of
+from remediate.restarts import restarts_for
 from remediate.site import Preview, Site, host_of
 
 
@@ -308,10 +307,8 @@ def _causes(steps: Iterable[Planned], facts: Facts) -> dict[str, tuple[Restart, 
     """Unit to its restart, and the steps that it is started anew for."""
     found: dict[str, tuple[Restart, list[Planned]]] = {}
     for planned in steps:
-        for role in planned.step.restarts if isinstance(planned.step, HostStep) else ():
-            restart = restart_of(facts, planned.step.host, role)
-            if restart:
-                found.setdefault(restart.unit, (restart, []))[1].append(planned)
+        for restart in restarts_for(planned.step, facts):
+            found.setdefault(restart.unit, (restart, []))[1].append(planned)
     return found
 
 

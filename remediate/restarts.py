@@ -11,12 +11,18 @@ from fixtures.facts.base import Unreadable
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
 from remediate.journal import Taken
-from remediate.model import HostStep, NeedsOperator, Restart, Unit
+from remediate.model import HostStep, NeedsOperator, Restart, Step, Unit
 from remediate.readiness import refuse_unready
 
 
-def restart_of(facts: Facts, host: str, role: Role) -> Restart | None:
-    """Return the restart of a service; None where it does not run, and so has nothing old in use."""
+def restarts_for(step: Step, facts: Facts) -> list[Restart]:
+    """Return the restarts of the services that read what a step changes, as far as they run."""
+    if not isinstance(step, HostStep):
+        return []
+    return [restart for role in step.restarts if (restart := _restart(facts, step.host, role))]
+
+
+def _restart(facts: Facts, host: str, role: Role) -> Restart | None:
     service = _service(facts, host, role)
     if service is None or service.unit.active != "active":
         return None
@@ -40,10 +46,10 @@ def owed(runs: Mapping[str, Sequence[Taken]], cloud: Cloud, facts: Facts) -> dic
             step = taken.step
             if isinstance(step, Restart | Unit) and step.role and taken.done:
                 found.pop((step.host, step.role), None)
-            for role in step.restarts if isinstance(step, HostStep) else ():
-                found[step.host, role] = run, taken.at
+            elif isinstance(step, HostStep):
+                found |= {(step.host, role): (run, taken.at) for role in step.restarts}
     late = {place: run for place, (run, at) in found.items() if _is_due(cloud, facts, *place, at)}
-    told = ((restart_of(facts, *place), run) for place, run in late.items())
+    told = ((_restart(facts, *place), run) for place, run in late.items())
     return {restart: run for restart, run in told if restart}
 
 

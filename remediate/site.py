@@ -169,8 +169,9 @@ class Site:
         return dict(self._change(step, "undo", keys=False, number=number, before=before))
 
     def _change(self, step: HostStep, task: str, **more: Any) -> Any:
-        holder = {"holder": self._held[step.host]} if step.host in self._held else {}
-        return self._ask(step.host, task, [step], **holder, **more)
+        if step.host in self._held:
+            more["holder"] = self._held[step.host]
+        return self._ask(step.host, task, [step], **more)
 
     def _bring(self, step: CephStep | ApiStep, state: State) -> State:
         kind, way = self._asked_of(step)
