@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fixtures.cloud import Cloud, Role
 from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.distributions import units_beside
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
 from remediate.journal import Taken
@@ -60,7 +60,7 @@ def _is_due(cloud: Cloud, facts: Facts, host: str, role: Role, at: float) -> boo
     try:
         if role in CLIENT_ROLES:
             refuse_unready(cloud, facts, host, role)
-    except NeedsOperator:
+    except (NeedsOperator, NotMeasured):
         return False
     return True
 

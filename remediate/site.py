@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -57,12 +57,14 @@ def opened(cloud: Cloud, run: str) -> Iterator[Site]:
     """Open the ways to a cloud for one run; a Ceph that does not answer leaves the hosts."""
     with ExitStack() as stack:
         hosts = stack.enter_context(Hosts(cloud))
-        ceph: CephAccess | Unreadable
-        try:
-            ceph = stack.enter_context(open_ceph(cloud, hosts))
-        except CephError as error:
-            ceph = Unreadable(unreadable=str(error))
-        yield Site(hosts, ceph, run, openstack=partial(open_openstack, cloud))
+
+        def ceph() -> CephAccess | Unreadable:
+            try:
+                return stack.enter_context(open_ceph(cloud, hosts))
+            except (CephError, NotMeasured) as error:
+                return Unreadable(unreadable=str(error))
+
+        yield Site(hosts, ceph(), run, openstack=partial(open_openstack, cloud), open_ceph=ceph)
 
 
 class Site:
@@ -74,6 +76,7 @@ class Site:
         run: The run's id; what the way back needs is kept under it on each host.
         places: Where hosts keep that and the lock, for tests.
         openstack: Opens a connection as OpenStack's administrator.
+        open_ceph: Tries again to reach a cluster that did not answer: a step may have started its monitors.
     """
 
     def __init__(
@@ -83,9 +86,10 @@ class Site:
         run: str,
         places: Mapping[str, str] | None = None,
         openstack: api_steps.OpenApi | None = None,
+        open_ceph: Callable[[], CephAccess | Unreadable] | None = None,
     ) -> None:
         self._hosts, self._ceph, self._run, self._places = hosts, ceph, run, dict(places or {})
-        self._openstack = openstack
+        self._openstack, self._open_ceph = openstack, open_ceph
         self._held: dict[str, dict[str, Any]] = {}
 
     # Looking
@@ -117,7 +121,12 @@ class Site:
         """The module that takes a step, and its way to what the step is about."""
         if isinstance(step, ApiStep):
             return api_steps, self._openstack
-        return ceph_steps, need(self._ceph, "Ceph")
+        return ceph_steps, self._cluster()
+
+    def _cluster(self) -> CephAccess:
+        if isinstance(self._ceph, Unreadable) and self._open_ceph:
+            self._ceph = self._open_ceph()
+        return need(self._ceph, "Ceph")
 
     def _preview_host(self, host: str, steps: Sequence[Step]) -> list[Preview]:
         try:
@@ -230,7 +239,7 @@ class Site:
 
     def _key(self, entity: str) -> str:
         try:
-            return str(need(self._ceph, "Ceph").mon("auth get-key", entity=entity)["key"])
+            return str(self._cluster().mon("auth get-key", entity=entity)["key"])
         except CephError as error:
             if error.missing:
                 return ""  # made by an earlier step of the same plan: its key is not known yet

@@ -22,6 +22,7 @@ import pytest
 
 from fixtures.ceph import CephAccess, CephError
 from fixtures.cloud import Role
+from fixtures.facts.base import Unreadable
 from fixtures.reach import Reach
 from fixtures.waiting import DeadlineError
 from remediate import lock
@@ -581,3 +582,12 @@ def test_a_host_is_taken_over_only_when_the_step_under_way_is_through(tmp_path: 
         fcntl.flock(under_way, fcntl.LOCK_UN)
         assert taken_over.result(60) == {"run": RUN, "pid": 1}
     assert not (tmp_path / "lock").exists()
+
+
+def test_a_cluster_that_did_not_answer_is_asked_again(site: Site, cluster: Cluster) -> None:
+    silent: list[Any] = [Unreadable(unreadable="no monitor answered"), cluster]
+    blind = Site(site._hosts, silent.pop(0), RUN, site._places, open_ceph=lambda: silent.pop(0))
+    (preview,) = blind.previews([PoolOption(pool="vms", option="size", value="3")])
+    assert preview.changes
+    still = Site(site._hosts, Unreadable(unreadable="no monitor answered"), RUN, site._places)
+    assert "no monitor answered" in still.previews([PoolOption(pool="vms", option="size", value="3")])[0].refused
