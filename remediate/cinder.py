@@ -25,7 +25,7 @@ from remediate.model import NeedsOperator, Option, Restart, Secret, Unit, Volume
 from remediate.options import Configuration
 from remediate.registry import manual, repairs
 from remediate.secrets import hold, holds, wanted_uuid
-from remediate.services import refuse_disabled, restart_unit, revive
+from remediate.services import refuse_disabled, restart_unit, revive, run_unit
 
 TOKENS = "keystone_authtoken"
 ROLES: tuple[Role, ...] = ("cinder-api", "cinder-scheduler", "cinder-volume")
@@ -56,13 +56,17 @@ def _as_by_default(files: Configuration, options: Defaults) -> Iterator[Option]:
 
 @repairs("cinder.service.up", disruption="safe")
 def run_the_volume_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]:
-    """Enable and start units, start anew those that do not report; dead rows are a person's to remove."""
+    """Enable and start units; then start anew those that do not report; dead rows are a person's to remove."""
+    places = [(host, role) for role in ROLES for host in cloud.hosts_with(role)]
+    stopped = [step for place in places for step in run_unit(cloud, facts, *place)]
+    yield from stopped
+    if stopped:  # without them nobody may tell of the others
+        return
     rows = need(facts.openstack.volume_services, "volume services")
     steps: list[Unit | Restart] = []
-    for role in ROLES:
-        for host in cloud.hosts_with(role):
-            ours = [row for row in rows if row.binary == role and not _is_left_over(row, cloud, facts)]
-            steps += revive(cloud, facts, host, role, ours)
+    for host, role in places:
+        ours = [row for row in rows if row.binary == role and not _is_left_over(row, cloud, facts)]
+        steps += revive(cloud, facts, host, role, ours)
     yield from steps
     if steps:
         return

@@ -93,10 +93,11 @@ class Watch:
     def _rows(self, role: Role) -> Rows:
         if role not in _LISTS:
             return {}
+        from keystoneauth1.exceptions import ClientException
         from openstack.exceptions import SDKException
 
         try:
             rows = list(_LISTS[role](self._api))
-        except SDKException:
+        except (ClientException, SDKException):
             return {}
         return {(row.binary, row.host): (str(row.state), str(row.updated_at)) for row in rows if row.binary == role}
