@@ -126,7 +126,7 @@ def _faults(_options: argparse.Namespace, state: State) -> int:
     in_force = faults.broken(state) if os.access(state.folder, os.X_OK) else []
     for fault in faults.load_faults(faults.fault_files()).values():
         mark = "  (broken now)" if fault.name in in_force else ""
-        print(f"{fault.name}{mark}\n    {fault.about}\n    fails: {', '.join(fault.fails)}")
+        print(f"{fault.name}{mark}\n    {fault.about}\n    fails: {', '.join((*fault.fails, *fault.journeys))}")
         if fault.also:
             print(f"    may fail too: {', '.join(fault.also)}")
     return 0
@@ -139,7 +139,7 @@ def _break(options: argparse.Namespace, state: State) -> int:
         if fault.name in faults.broken(state):
             raise LabError(f"{fault.name} is broken already: `python -m lab mend {fault.name}`")
         faults.break_fault(state, lab.plan, fault)
-    print(f"broken: {fault.about}\nchecks that must fail now: {', '.join(fault.fails)}")
+    print(f"broken: {fault.about}\nchecks that must fail now: {', '.join((*fault.fails, *fault.journeys))}")
     return 0
 
 

@@ -103,8 +103,9 @@ class Fault(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     about: str
-    fails: tuple[str, ...] = Field(min_length=1)
-    also: tuple[str, ...] = ()
+    fails: tuple[str, ...] = Field((), description="Static checks that must fail while it is in force.")
+    also: tuple[str, ...] = Field((), description="Static checks that may fail too.")
+    journeys: tuple[str, ...] = Field((), description="Journeys that must fail; they are judged without all others.")
     blinds: bool = Field(False, description="Any check may be not measured while it is in force.")
     slice: bool = Field(False, description="Among the few that CI breaks; an area has at least one.")
     left: str = Field("", description="Why --remediate leaves some of it to a person.")
@@ -112,6 +113,12 @@ class Fault(_Strict):
     mend: tuple[Step, ...] = Field((), description="After all that was kept is back.")
     settle: tuple[Settled, ...] = ()
     healed: tuple[Settled, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_seen(self) -> Self:
+        if not self.fails and not self.journeys:
+            raise ValueError("say under `fails` or `journeys` which checks see it")
+        return self
 
     @model_validator(mode="after")
     def _can_be_mended(self) -> Self:

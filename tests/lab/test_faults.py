@@ -6,8 +6,9 @@ of the module is such a run without any fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,14 @@ from tests.lab.harness import LabUnderTest, SuiteRun
 FAULTS = faults.load_faults(faults.fault_files())
 SHOWN = 20
 
-IN_SLICE = [
-    pytest.param(name, marks=() if fault.slice else pytest.mark.whole_table, id=name) for name, fault in FAULTS.items()
-]
+
+def _named(table: Mapping[str, Fault]) -> list[Any]:
+    """Names as parameters, those that CI does not break marked."""
+    marks = {name: () if fault.slice else pytest.mark.whole_table for name, fault in table.items()}
+    return [pytest.param(name, marks=mark, id=name) for name, mark in marks.items()]
 
 
-@pytest.mark.parametrize("name", IN_SLICE)
+@pytest.mark.parametrize("name", _named({name: fault for name, fault in FAULTS.items() if fault.fails}))
 def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> None:
     fault = FAULTS[name]
     with _broken(lab, fault):
@@ -33,6 +36,15 @@ def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> 
     beyond = (caught if fault.blinds else caught | blind) - expected - set(fault.also)
     assert not beyond, f"beyond the fault: {', '.join(sorted(beyond))}{_told(run, beyond)}"
     assert run.exit_code == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("name", _named({name: fault for name, fault in FAULTS.items() if fault.journeys}))
+def test_fault_stops_its_journeys(lab: LabUnderTest, name: str) -> None:
+    fault = FAULTS[name]
+    with _broken(lab, fault):
+        run = lab.suite("-m", "dynamic", "-k", " or ".join(fault.journeys), "-q", "--fail-on=info")
+    assert run.ids("failed") == set(fault.journeys), _told(run, run.ids("failed", "not measured", "passed"))
+    assert lab.scratch_names() == []
 
 
 def test_after_the_last_fault_all_is_green(lab: LabUnderTest) -> None:
