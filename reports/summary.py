@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -112,12 +113,18 @@ def line(group: Sequence[Entry], of: int) -> str:
 
 
 def figures(entries: tuple[Entry, ...]) -> list[str]:
-    """Return one line a measurement."""
-    return [
-        f"measured {figure.name}: {figure.value:g} {figure.unit}".removesuffix(" 1")
-        for entry in entries
-        for figure in entry.measurements
-    ]
+    """Return one line a measurement; one that a check has of several rounds or targets is told by its distribution."""
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for entry in entries:
+        for figure in entry.measurements:
+            values.setdefault((entry.check, figure.name, figure.unit), []).append(figure.value)
+    return [_figure(name, unit, found) for (_, name, unit), found in values.items()]
+
+
+def _figure(name: str, unit: str, values: list[float]) -> str:
+    unit = "" if unit == "1" else f" {unit}"
+    middle = f"measured {name}: {median(values):g}{unit}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):g} to {max(values):g}, {len(values)} times)"
 
 
 def _since(report: Report) -> str:
