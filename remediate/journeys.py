@@ -34,3 +34,43 @@ manual(
     "told by nova.config.rbd_timeouts and ceph.auth.mon_blocklist",
     "fn.server.delete_clean",
 )
+manual(
+    "it shows what ceph.auth.cinder.osd and cinder.config.* explain: their repairs heal it; else cinder-volume's log "
+    "says why it copied, or did not flatten (rbd_flatten_volume_from_snapshot, rbd_max_clone_depth)",
+    "fn.volume.snap_clone",
+)
+manual(
+    "Cinder tells Nova of a volume's growth with the login of its section [nova]: see cinder-volume's log for "
+    "os-server-external-events, and set that login right; nobody but you knows its password",
+    "fn.volume.extend",
+)
+manual(
+    "what failed is on the way through Cinder's host: room in image_conversion_dir, qemu-img there, and the rights "
+    "that ceph.auth.cinder.osd and ceph.auth.glance.osd judge; cinder-volume's log says which",
+    *("fn.volume.upload_image", "fn.image.qcow2_path"),
+)
+manual(
+    "it shows what ceph.auth.glance.children_read and ceph.compat.min_client explain: their repairs heal it; an image "
+    "that lost its snapshot gets it back by `rbd snap create` and `rbd snap protect` of POOL/ID@snap",
+    "fn.image.delete_with_children",
+)
+manual(
+    "it shows what ceph.auth.mon_blocklist and ceph.auth.*.osd explain: their repairs heal it; where these pass, the "
+    "keyring on the service's host is of another user or cluster (host.keyring.*)",
+    *("ceph.auth.blocklist_probe", "ceph.auth.pool_rw"),
+)
+manual(
+    "it shows what sec.caps.least_privilege explains: its repair heals it; where that passes, see in `ceph auth ls` "
+    "which grant covers the pool that was named",
+    "ceph.auth.negative",
+)
+manual(
+    "it shows what glance.config.show_multiple_locations explains: its repair heals it; where that is false and a "
+    "tenant gets through, the endpoint leads to another glance-api than the cloud file names",
+    "sec.image.location_patch",
+)
+manual(
+    "it shows what nova.secret.*, lm.* and cinder.config.* explain: their repairs heal it; attachments that name "
+    "another hypervisor than the server's are set right by its next move, or by detaching and attaching",
+    "lm.volume",
+)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from fixtures import heartbeat
@@ -12,12 +14,17 @@ from fixtures.scratch.gates import HAS_EPHEMERAL, HAS_GUEST, HAS_TWO_HYPERVISORS
 from fixtures.scratch.guest import MIB, Boot, Guest
 from fixtures.scratch.resources import MIGRATION, REMEDIES, Scratch
 from fixtures.scratch.timing import Measure, timed
+from fixtures.scratch.truth import Disk, Disks
+
+if TYPE_CHECKING:
+    from openstack.block_storage.v3.volume import Volume
+    from openstack.image.v2.image import Image
 
 pytestmark = [pytest.mark.dynamic, pytest.mark.xdist_group("guests")]
 
-LENGTH = 8
+LENGTH, LOAD = 8, 2
 BEFORE, AFTER = 64, 128
-"""Where the guest writes its patterns on its root disk; all three in MiB."""
+"""Where the guest writes its patterns; all in MiB. The load is little: an emulated guest that is busy never moves."""
 SETTLED_BEATS = 3
 
 
@@ -91,14 +98,57 @@ def _judge_beats(guest: Guest, beats: list[Beat], cloud: Cloud, measure: Measure
     )
 
 
-def _expect_pattern(guest: Guest, seed: str, offset: int, op: heartbeat.Op = "write") -> None:
-    expected = pattern_digest(seed, LENGTH)
-    result = guest.obey(guest.root, op, seed=seed, mib=LENGTH, offset=offset)
+def _expect_pattern(guest: Guest, seed: str, offset: int, op: heartbeat.Op = "write", disk: Disk | None = None) -> None:
+    disk, expected = disk or guest.root, pattern_digest(seed, LENGTH)
+    result = guest.obey(disk, op, seed=seed, mib=LENGTH, offset=offset)
     assert result.sha256 == expected, finding(
-        f"{guest.root}, in the guest", found=f"{op} gave {result.sha256}", expected=expected, remedy=REMEDIES["server"]
+        f"{disk}, in the guest", found=f"{op} gave {result.sha256}", expected=expected, remedy=REMEDIES["server"]
     )
-    stored = guest.root.digest(offset * MIB, LENGTH * MIB)
-    assert stored == expected, finding(str(guest.root), found=f"{stored} in Ceph", expected=expected, remedy=LOST)
+    stored = disk.digest(offset * MIB, LENGTH * MIB)
+    assert stored == expected, finding(str(disk), found=f"{stored} in Ceph", expected=expected, remedy=LOST)
+
+
+@pytest.mark.check("lm.volume", severity="critical", source="NSU")
+@pytest.mark.applies_if(*PROMISES_MIGRATION)
+@pytest.mark.applies_if(*HAS_GUEST)
+@pytest.mark.applies_if(*HAS_TWO_HYPERVISORS)
+def test_server_with_volumes_moves_while_it_writes_to_them(
+    scratch: Scratch, disks: Disks, guest_image: Image, cloud: Cloud, measure: Measure
+) -> None:
+    """A server that booted from a volume moves there and back while it writes to another one; Cinder is told where to.
+
+    Why: volumes are opened with Cinder's secret, and their attachments are made anew for the target: what is wrong
+    there shows when a hypervisor is to be emptied, in the middle of tenants' writes.
+    """
+    root = scratch.volume(scratch.flavor_gib, image=guest_image)
+    server = scratch.server_asked_for(volume=root)
+    guest = Guest(scratch, server, disks.volume(root), float(cloud.journeys.timeout))
+    data = scratch.volume(1)
+    disk = disks.volume(data)
+    measure("boot to first beat", guest.await_up(), "s")
+    scratch.attach(server, data)
+    _expect_pattern(guest, "before", BEFORE, disk=disk)
+    guest.keep_writing(disk, seed="load", mib=LOAD, offset=AFTER)
+
+    source = scratch.host_of(server)
+    for direction, host in (("there", scratch.placement.other_than(source)), ("back", source)):
+        _move(guest, host, direction, cloud, measure)
+        for volume in (root, data):
+            _expect_attached_to(scratch, volume, host)
+        disk.expect_open_once(by=f"QEMU on {host}")
+    guest.expect_no_io_error()
+    _expect_pattern(guest, "before", BEFORE, op="verify", disk=disk)
+    scratch.clean_up()
+
+
+def _expect_attached_to(scratch: Scratch, volume: Volume, host: str) -> None:
+    found = scratch.attached_hosts(volume)
+    assert found == [host], finding(
+        scratch.where(volume),
+        found=f"attachments to {found or 'no hypervisor'}",
+        expected=f"one, to {host}",
+        remedy=f"{MIGRATION}; `openstack volume attachment list --all-projects` shows what Cinder believes",
+    )
 
 
 LOST = "a write that was confirmed is not in Ceph: look for two watchers, rbd_cache settings, and scrub errors"

@@ -1,0 +1,147 @@
+"""The machinery of journeys: files that they upload, disks that no API knows, rounds and their figures."""
+
+from __future__ import annotations
+
+import errno
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import MagicMock
+
+import pytest
+
+from fixtures import blocklist
+from fixtures.ceph import CephError, Change
+from fixtures.facts.base import NotMeasured
+from fixtures.scratch.ledger import Record
+from fixtures.scratch.names import PREFIX, new_run_id
+from fixtures.scratch.qcow2 import CLUSTER, write_qcow2
+from fixtures.scratch.site import CloudSite, Found
+from fixtures.scratch.truth import Disk
+from reports.model import Entry, Measurement
+from reports.summary import figures
+
+PROJECT = Path(__file__).parents[2]
+NAME = f"{PREFIX}-{new_run_id()}-main-disk-1"
+
+
+def test_a_qcow2_file_says_where_its_content_is(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    path = tmp_path / "disk.qcow2"
+    write_qcow2(path, content)
+    raw = path.read_bytes()
+    magic, version = struct.unpack_from(">4sI", raw)
+    bits, size = struct.unpack_from(">IQ", raw, 20)
+    (l1,) = struct.unpack_from(">Q", raw, 40)
+    (l2,) = struct.unpack_from(">Q", raw, l1)
+    clusters = -(-len(content) // CLUSTER)
+    entries = struct.unpack_from(f">{clusters}Q", raw, l2 & ~(1 << 63))
+    data = b"".join(raw[entry & ~(1 << 63) :][:CLUSTER] for entry in entries)
+    assert (magic, version, 1 << bits, size) == (b"QFI\xfb", 2, CLUSTER, clusters * CLUSTER)
+    assert data == content.ljust(size, b"\0")
+    assert len(raw) % CLUSTER == 0
+
+
+def test_a_qcow2_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="L2"):
+        write_qcow2(tmp_path / "disk.qcow2", bytes((CLUSTER // 8 + 1) * CLUSTER))
+
+
+@dataclass
+class Pools:
+    """Ceph as removal sees it: pools by name, and what was changed in them."""
+
+    images: dict[str, list[str]]
+    changes: list[Change] = field(default_factory=list)
+    waiting: tuple[Any, ...] = ()
+
+    def image_names(self, pool: str) -> tuple[str, ...]:
+        if pool not in self.images:
+            raise CephError("librados", f"rbd ls {pool}", errno.ENOENT, "no")
+        return tuple(self.images[pool])
+
+    def trash(self, pool: str) -> tuple[Any, ...]:
+        return self.waiting
+
+    def change(self, change: Change) -> None:
+        self.changes.append(change)
+
+
+def _site(ceph: Pools | None) -> CloudSite:
+    return CloudSite(cast(Any, MagicMock()), {"volume": "volumes", "image": "images"}, cast(Any, ceph))
+
+
+def _record(pool: str = "volumes") -> Record:
+    return Record(1, "disk", NAME, pool, frozenset(), 0.0, id=NAME)
+
+
+def test_a_disk_is_found_by_its_name_in_its_pool() -> None:
+    site = _site(Pools({"volumes": [NAME, "volume-1"], "images": [NAME]}))
+    assert site.look(_record()) == Found("disk", NAME, NAME, "volumes")
+    assert [found.project for found in site.all("disk")] == ["images", "volumes"]
+
+
+def test_a_disk_is_not_sought_elsewhere() -> None:
+    site = _site(Pools({"volumes": ["volume-1"], "images": [NAME]}))
+    assert site.look(_record()) is None
+    assert site.look(_record("gone")) is None
+
+
+def test_without_ceph_nobody_says_that_a_disk_is_gone() -> None:
+    with pytest.raises(NotMeasured, match="no access to Ceph"):
+        _site(None).look(_record())
+
+
+def test_a_disk_goes_with_its_snapshots() -> None:
+    ceph = Pools({"volumes": [NAME]})
+    _site(ceph).remove(Found("disk", NAME, NAME, "volumes"))
+    assert [change.does for change in ceph.changes] == ["remove-snapshots", "remove-image"]
+    assert {(change.pool, change.words) for change in ceph.changes} == {("volumes", (NAME,))}
+
+
+def test_only_what_carries_the_name_is_taken_out_of_the_trash() -> None:
+    ceph = Pools({}, waiting=(SimpleNamespace(id="a1", name="mine"), SimpleNamespace(id="b2", name="mine-too")))
+    Disk(cast(Any, ceph), "images", "mine").purge()
+    assert ceph.changes == [Change("remove-from-trash", "images", ("a1",))]
+
+
+@pytest.mark.parametrize("told", [[{"addr": "192.0.2.1:0/5"}], '[{"addr":"192.0.2.1:0/5"}][]'])
+def test_blocked_addresses_are_read_as_each_release_tells_them(told: object) -> None:
+    facts = SimpleNamespace(ceph=SimpleNamespace(versions={"ceph version 16.2.15 (x) pacific (stable)": 5}))
+    ceph = SimpleNamespace(mon=lambda prefix: told if prefix == "osd blocklist ls" else None)
+    assert blocklist.blocked(cast(Any, ceph), cast(Any, facts)) == {"192.0.2.1:0/5"}
+
+
+def _entry(target: str, seconds: float) -> Entry:
+    figure = Measurement(name="boot", value=seconds, unit="s")
+    told: dict[str, Any] = {"check": "fn.x", "target": target, "outcome": "passed", "severity": "major"}
+    return Entry(**told, seconds=1, nodeid="x", measurements=(figure,))
+
+
+def test_figures_of_several_rounds_are_told_by_their_distribution() -> None:
+    assert figures((_entry("cloud", 5.0),)) == ["measured boot: 5 s"]
+    rounds = tuple(_entry(f"cloud#{number}", seconds) for number, seconds in enumerate((5.0, 9.0, 6.5), 1))
+    assert figures(rounds) == ["measured boot: 6.5 s (5 to 9, 3 times)"]
+
+
+def _collected(*options: str) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "--cloud", "clouds/lab.yaml", "--collect-only", "-q", *options, "suites"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return [line.partition("[")[2].rstrip("]") for line in done.stdout.splitlines() if "::" in line] or [done.stderr]
+
+
+def test_journeys_are_repeated_and_nothing_else_is() -> None:
+    chosen = ("-k", "fn.volume.create or ceph.auth.negative or hyg.suite_residue or ceph.pool.exists")
+    found = _collected("--journey-repeat", "2", *chosen)
+    assert [name for name in found if name.startswith("fn.")] == ["fn.volume.create#1", "fn.volume.create#2"]
+    assert "ceph.auth.negative:client.glance#2" in found
+    assert "hyg.suite_residue" in found
+    assert not [name for name in found if name.startswith("ceph.pool") and "#" in name]
+
+
+def test_no_times_is_refused() -> None:
+    assert "not a number of times" in _collected("--journey-repeat", "0")[0]
