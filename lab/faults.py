@@ -107,6 +107,7 @@ class Fault(_Strict):
     also: tuple[str, ...] = Field((), description="Static checks that may fail too.")
     journeys: tuple[str, ...] = Field((), description="Journeys that must fail; they are judged without all others.")
     blinds: bool = Field(False, description="Any check may be not measured while it is in force.")
+    bars: bool = Field(False, description="Nothing else can be repaired on its host while it is in force.")
     slice: bool = Field(False, description="Among the few that CI breaks; an area has at least one.")
     left: str = Field("", description="Why --remediate leaves some of it to a person.")
     breaks: tuple[Step, ...] = Field(alias="break", min_length=1)

@@ -122,10 +122,13 @@ def _lacking_mgr(has: Parsed, user: CephxUser, cloud: Cloud) -> list[str]:
 
 
 def _volumes_user(cloud: Cloud, facts: Facts) -> str:
+    """As configured, where the cloud file has that user for volumes; a name that is wrong there gets no rights."""
+    users = cloud.ceph.users
     try:
-        return volumes_user(cloud, facts)
+        named = volumes_user(cloud, facts)
     except NotMeasured:
-        return cloud.ceph.users.cinder
+        return users.cinder
+    return named if named in (users.cinder, users.nova) else users.cinder
 
 
 def _complete(user: CephxUser, facts: Facts, cloud: Cloud) -> Iterator[Caps]:
@@ -168,7 +171,12 @@ def complete_novas_caps(facts: Facts, cloud: Cloud) -> Iterator[Caps]:
 @repairs("ceph.auth.nova.volumes", disruption="safe")
 def complete_the_volumes_users_caps(facts: Facts, cloud: Cloud) -> Iterator[Caps]:
     """Add what the user lacks as whom guests open volumes."""
-    name = volumes_user(cloud, facts)
+    name = _volumes_user(cloud, facts)
+    if name != volumes_user(cloud, facts):
+        raise NeedsOperator(
+            f"cinder.conf names client.{volumes_user(cloud, facts)} for volumes and the cloud file client.{name}: "
+            "that is repaired first (see cinder.config.rbd_user)"
+        )
     for user in cephx_users(cloud):
         if user.id == name:
             yield from _complete(user, facts, cloud)

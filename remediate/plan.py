@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
-from fixtures.cloud import Cloud
+from fixtures.cloud import Cloud, Role
+from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
@@ -27,6 +28,7 @@ from remediate.model import (
     Unit,
     service_order,
 )
+from remediate.readiness import cut_off
 from remediate.registry import Manual, Repair
 from remediate.restarts import restarts_for
 from remediate.site import Preview, Site, host_of
@@ -217,7 +219,21 @@ def _asked(
         raise NeedsOperator(f"what the repair goes by could not be read: {blind}") from None
     if not steps:
         raise NeedsOperator(repair.otherwise)
+    for step in steps:
+        _refuse_cut_off(step, facts)
     return repair, steps
+
+
+def _refuse_cut_off(step: Step, facts: Facts) -> None:
+    """Leave a service running that would not come back from a restart, since the way to Ceph is barred."""
+    roles: set[Role | None] = set(step.restarts) if isinstance(step, HostStep) else set()
+    roles |= {step.role} if isinstance(step, Restart | Unit) else set()
+    barred = cut_off(facts, host_of(step)) if roles & set(CLIENT_ROLES) else ""
+    if barred:
+        raise NeedsOperator(
+            f"{host_of(step)} reaches {barred}, and a service that is started anew there would not come back: "
+            "the network first"
+        )
 
 
 def _previewed(wishes: Sequence[_Wish], site: Site) -> tuple[list[Planned], list[Left]]:

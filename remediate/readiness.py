@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import Unreadable
-from fixtures.facts.host import Keyring
+from fixtures.facts.host import HostFacts, Keyring
+from fixtures.facts.network import Reached
 from fixtures.facts.run import Facts
 from fixtures.roles import role_on
 from remediate.model import NeedsOperator
@@ -22,6 +23,26 @@ def refuse_unready(cloud: Cloud, facts: Facts, host: str, role: Role, *lines: st
     if missing:
         reason = f"{host}: {role} would not come back from a restart yet: {', '.join(missing)}"
         raise NeedsOperator(reason, *lines)
+
+
+def cut_off(facts: Facts, host: str) -> str:
+    """Return what of Ceph a host tried in vain, so that no service there would come back; "" where it got through."""
+    told = facts.hosts.get(host)
+    if isinstance(facts.ceph_cluster, Unreadable) or not isinstance(told, HostFacts):
+        return ""
+    if not isinstance(told.reached, Reached):
+        return ""
+    monitors = [monitor.addresses for monitor in facts.ceph_cluster.monitors]
+    if monitors and all(_unreached(addresses, told.reached) for addresses in monitors):
+        return "no monitor"
+    osds = facts.ceph_cluster.osds.addresses
+    lost = [f"osd.{number}" for number, addresses in sorted(osds.items()) if _unreached(addresses, told.reached)]
+    return f"not {', '.join(lost)}" if lost else ""
+
+
+def _unreached(addresses: Sequence[str], reached: Reached) -> bool:
+    tried = [reached.ports[address] for address in addresses if address in reached.ports]
+    return bool(tried) and all(tried)
 
 
 def _missing(cloud: Cloud, facts: Facts, host: str, role: Role) -> Iterator[str]:

@@ -128,7 +128,7 @@ def _take_back(lab: LabUnderTest, repaired: Repaired) -> None:
 
 
 def _goes_with_others(fault: Fault) -> bool:
-    return not (fault.blinds or fault.settle)
+    return not (fault.blinds or fault.bars or fault.settle)
 
 
 def _batches() -> list[tuple[str, ...]]:
@@ -265,7 +265,7 @@ class Sequence(RuleBasedStateMachine):
         self._runs: list[Repaired] = []
 
     @precondition(lambda self: len(self._broken) < 4)
-    @rule(name=st.sampled_from([name for name, fault in FAULTS.items() if not (fault.blinds or fault.settle)]))
+    @rule(name=st.sampled_from([name for name, fault in FAULTS.items() if _goes_with_others(fault)]))
     def something_breaks(self, name: str) -> None:
         """One more fault, of other checks than those in force."""
         fault = FAULTS[name]

@@ -41,7 +41,16 @@ from remediate.model import (
 )
 from remediate.registry import Manual, Repair, known
 from suites.security import test_caps as narrowness
-from tests.unit.test_remediate_plan import asked, the_cloud, the_facts, with_caps, with_ceph, with_host, with_pool
+from tests.unit.test_remediate_plan import (
+    asked,
+    the_cloud,
+    the_facts,
+    with_caps,
+    with_ceph,
+    with_host,
+    with_option,
+    with_pool,
+)
 
 DEAD = "10.0.0.9:0/4711"
 DELETED = "volume-0badf00d-0000-4000-8000-000000000002.deleted"
@@ -399,3 +408,9 @@ def test_copies_that_others_may_read_are_closed() -> None:
     assert asked("dr.keys", "cloud", facts) == [Attributes(host=kept.host, path=opened.stat.path, mode=0o600)]
     closed = archive.model_copy(update={"stat": archive.stat.model_copy(update={"mode": 0o700})})
     refused("dr.keys", "cloud", with_host(kept.host, system=system.model_copy(update={"archive": closed})))
+
+
+def test_a_user_that_only_cinder_conf_names_gets_no_rights_on_volumes() -> None:
+    facts = with_option("controller", "cinder-volume", "rbd_user", "glance")
+    assert "repaired first" in str(refused("ceph.auth.nova.volumes", "cloud", facts))
+    assert not asked("ceph.auth.mon_blocklist", "client.glance", facts)

@@ -16,6 +16,7 @@ from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import Keyring, Libvirt, Service
+from fixtures.facts.network import Reached
 from fixtures.facts.openstack import OpenStackFacts, Server
 from fixtures.facts.run import Facts
 from fixtures.facts.store import load_facts
@@ -402,3 +403,13 @@ def test_a_service_is_started_anew_for_what_a_run_changed_that_was_cut_short() -
 
 def without_direct_url() -> Facts:
     return with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")
+
+
+def test_a_service_is_left_running_where_the_way_to_ceph_is_barred() -> None:
+    facts = with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")
+    addresses = [address for monitor in facts.ceph.monitors for address in monitor.addresses]
+    barred = with_host(CONTROLLER, facts, reached=Reached(ports=dict.fromkeys(addresses, "refused")))
+    (left,) = plan_of([("glance.config.show_image_direct_url", CONTROLLER)], barred).left
+    assert "reaches no monitor" in left.reason
+    one = with_host(CONTROLLER, facts, reached=Reached(ports={**dict.fromkeys(addresses, ""), addresses[0]: "refused"}))
+    assert plan_of([("glance.config.show_image_direct_url", CONTROLLER)], one).steps
