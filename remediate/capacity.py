@@ -47,7 +47,7 @@ def promise_what_the_policy_says(cloud: Cloud, facts: Facts) -> Iterator[Option]
     yield from steps
 
 
-@repairs("cap.pool_headroom", disruption="disruptive")
+@repairs("cap.pool_headroom", disruption="disruptive", lags=True)
 def make_room_in_the_pool(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[PoolQuota]:
     """Raise the quota, where it is that which leaves too little room."""
     yield from raise_the_quota(pool_name, facts, cloud)

@@ -35,8 +35,8 @@ from remediate.watch import Watch
 
 ROUNDS = 6
 """One repair uncovers the next: a user, then its keyring, then the service; more means going in circles."""
-SETTLING = (0, 5, 10, 20)
-"""Seconds of pause before each look; a warning of Ceph's goes within 15, a report of a service comes every 10."""
+SETTLING = (0, 5, 10, 20, 30)
+"""Seconds of pause before each look: a warning of Ceph's goes within 15, what services say of room is a minute old."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
