@@ -20,6 +20,7 @@ from remediate.model import (
     AnyStep,
     Disruption,
     File,
+    HostStep,
     NeedsOperator,
     Option,
     Restart,
