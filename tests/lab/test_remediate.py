@@ -59,15 +59,25 @@ def _remediate(lab: LabUnderTest, *broken: Fault, allow: Disruption = "destructi
 
 @contextmanager
 def _broken(lab: LabUnderTest, *broken: Fault) -> Iterator[list[Step]]:
-    """Faults in force, mended at the end; takes the steps that were taken meanwhile."""
+    """Faults in force, mended at the end; takes the steps that were taken meanwhile.
+
+    What is made by way of the APIs is made while these are whole, and goes when they are so again.
+    """
     taken: list[Step] = []
+    begun: list[Fault] = []
     try:
-        for fault in broken:
+        for fault in sorted(broken, key=_asks_apis, reverse=True):
+            begun.append(fault)
             lab.break_(fault)
         yield taken
     finally:
-        lab.mend(*reversed(broken))
+        lab.mend(*(fault for fault in reversed(begun) if not _asks_apis(fault)))
         _start_again(lab, taken)
+        lab.mend(*(fault for fault in reversed(begun) if _asks_apis(fault)))
+
+
+def _asks_apis(fault: Fault) -> bool:
+    return any(step.as_admin for step in (*fault.breaks, *fault.mend))
 
 
 def _start_again(lab: LabUnderTest, taken: list[Step]) -> None:
