@@ -53,6 +53,22 @@ def owed(runs: Mapping[str, Sequence[Taken]], cloud: Cloud, facts: Facts) -> dic
     return {restart: run for restart, run in told if restart}
 
 
+def started_since(steps: Sequence[Taken], facts: Facts) -> list[Restart]:
+    """Return restarts of services that somebody else than the run has started since, and that read what it left."""
+    found: dict[tuple[str, str], tuple[Restart, float]] = {}
+    for taken in steps:
+        if isinstance(taken.step, Restart | Unit):
+            found.pop((taken.step.host, taken.step.unit), None)
+        for restart in restarts_for(taken.step, facts):
+            found[restart.host, restart.unit] = restart, taken.at
+    return [restart for restart, at in found.values() if _runs_since(facts, restart.host, restart.role) > at]
+
+
+def _runs_since(facts: Facts, host: str, role: Role) -> float:
+    service = _service(facts, host, role)
+    return service.unit.since if service else 0.0
+
+
 def _is_due(cloud: Cloud, facts: Facts, host: str, role: Role, at: float) -> bool:
     service = _service(facts, host, role)
     if service is None or service.unit.since >= at:

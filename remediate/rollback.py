@@ -14,6 +14,7 @@ from fixtures.records import RecordError
 from remediate import lock
 from remediate.converge import take_back
 from remediate.journal import Journal, journal_path, journals, runs
+from remediate.restarts import started_since
 from remediate.site import StepFailed, opened
 from remediate.watch import Watch
 
@@ -33,6 +34,8 @@ def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
     facts = observe(cloud, b"rollback", lambda line: None, ask_services=False)
     _refuse_another_cloud(journal, facts)
     with closing(journal), opened(cloud, run) as site, lock.held(site, run, facts.reached, folder, breaking):
+        for restart in started_since(journal.taken(), facts):  # recorded, so that a kill does not lose it
+            journal.done(journal.intend(restart, {}, {}), {})
         taken = journal.taken()
         if not taken:
             print(f"run {run}: nothing is left to undo")

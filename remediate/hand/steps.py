@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 from xml.sax.saxutils import escape
 
 from remediate.hand import ceph_ini, edits, files, ini, packages
@@ -301,21 +301,25 @@ class Daemons:
     def look(self) -> State:
         listed = run(["systemctl", "list-dependencies", "--plain", "ceph.target"]).split()
         units = sorted(name for name in set(listed) if self.name.fullmatch(name))
-        return {"stopped": [unit for unit in units if result(["systemctl", "is-active", "--quiet", unit])[0]]}
+        return {unit: result(["systemctl", "is-active", "--quiet", unit])[0] == 0 for unit in units}
 
     def preview(self) -> Json:
         before = self.look()
-        diff = ["%s: stopped -> running" % unit for unit in before["stopped"]]
-        return {"before": before, "after": {"stopped": []}, "diff": diff, "managed": ""}
+        diff = ["%s: stopped -> running" % unit for unit in _stopped(before)]
+        return {"before": before, "after": dict.fromkeys(before, True), "diff": diff, "managed": ""}
 
     def do(self, number: int) -> None:
-        for unit in self.look()["stopped"]:
+        for unit in _stopped(self.look()):
             result(["systemctl", "reset-failed", unit])
             run(["systemctl", "start", unit])
 
     def undo(self, number: int, before: State) -> None:
-        for unit in before["stopped"]:
+        for unit in _stopped(before):
             run(["systemctl", "stop", unit])
+
+
+def _stopped(state: State) -> List[str]:
+    return [unit for unit, runs in state.items() if not runs]
 
 
 class Label:

@@ -81,7 +81,7 @@ def test_daemons_that_are_stopped_are_started_and_stopped_again(
     (tmp_path / "running").write_text("ceph-osd@1.service\n")
     step = Daemons(Hand(str(tmp_path / "kept"), "run", {}), {"daemon": "osd"})
     before = step.look()
-    assert before == {"stopped": [of_cephadm, "ceph-osd@2.service"]}
+    assert before == {of_cephadm: False, "ceph-osd@1.service": True, "ceph-osd@2.service": False}
     shown = step.preview()
     assert shown["diff"] == [f"{of_cephadm}: stopped -> running", "ceph-osd@2.service: stopped -> running"]
 

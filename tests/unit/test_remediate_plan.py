@@ -36,7 +36,7 @@ from remediate.model import (
 )
 from remediate.plan import Failure, Plan, make_plan
 from remediate.registry import Repair, known
-from remediate.restarts import owed
+from remediate.restarts import owed, started_since
 from remediate.site import Preview, Site
 
 CONTROLLER = "controller"
@@ -135,7 +135,7 @@ def plan_of(
 def test_a_repair_that_finds_nothing_to_do_says_what_a_person_does() -> None:
     class Sound(Imagined):
         def previews(self, steps: Sequence[Step]) -> list[Preview]:
-            return [Preview({"stopped": []}, {"stopped": []}) for _ in steps]
+            return [Preview({"osd": True}, {"osd": True}) for _ in steps]
 
     failure = Failure(check="ceph.osd.up_in", target="cloud")
     plan = make_plan([failure], known(), the_cloud(), the_facts(), cast(Site, Sound()), "destructive")
@@ -399,6 +399,17 @@ def test_a_service_is_started_anew_for_what_a_run_changed_that_was_cut_short() -
     assert not plan_of([], lacking, owing=[changed]).steps, "it would not come back"
     wanted = plan_of([("glance.config.show_image_direct_url", CONTROLLER)], without_direct_url(), owing=[changed])
     assert [type(one.step) for one in wanted.steps] == [Option, Restart]
+
+
+def test_a_service_that_was_started_since_has_read_what_a_rollback_takes_back() -> None:
+    service = cast(Service, the_facts().host(CONTROLLER).services["glance-api"])
+    path = "/etc/glance/glance-api.conf"
+    option = Option(host=CONTROLLER, path=path, section="x", key="y", value="1", restarts=("glance-api",))
+    restart = Restart(host=CONTROLLER, role="glance-api", unit=service.unit.name)
+    changed = Taken(1, option, {}, {}, True, service.unit.since - 1)
+    assert started_since([changed], the_facts()) == [restart]
+    assert not started_since([replace(changed, at=service.unit.since + 1)], the_facts()), "it runs on as before"
+    assert not started_since([changed, Taken(2, restart, {}, {}, True, 0.0)], the_facts()), "by the run itself"
 
 
 def without_direct_url() -> Facts:
