@@ -13,6 +13,7 @@ from fixtures.targets import cephx_users, pools
 from lab.lab import open_plan
 from lab.roles import backups
 from remediate.journal import journal_path, journals
+from tests.lab.commands import commands_begun
 from tests.lab.harness import GIVEN, PROFILES, PROJECT, LabUnderTest, SuiteRun, provisioned
 from tests.lab.snapshot import Snapshot, changed
 
@@ -34,9 +35,10 @@ def bare() -> Iterator[LabUnderTest]:
 def test_a_cloud_is_joined_from_nothing_and_parted_again(bare: LabUnderTest) -> None:
     before = bare.snapshot()
     _is_seen_and_planned(bare)
-    joined = bare.suite("-q", "--remediate", "--remediate-allow=disruptive")
+    with commands_begun() as begun:
+        joined = bare.suite("-q", "--remediate", "--remediate-allow=disruptive")
     assert joined.ids("failed", "not measured", "needs operator") == LEFT, joined.output
-    _tells_no_key(bare, joined)
+    _tells_no_key(bare, joined, begun)
     _the_operators_backup(bare)
     whole = bare.suite("-q")
     assert whole.exit_code == pytest.ExitCode.OK, whole.output
@@ -66,8 +68,8 @@ def _plans(run: SuiteRun) -> dict[str, Any]:
     return plans
 
 
-def _tells_no_key(lab: LabUnderTest, run: SuiteRun) -> None:
-    """No key is in what the run said and kept here, or in a journal of the hosts."""
+def _tells_no_key(lab: LabUnderTest, run: SuiteRun, begun: list[bytes]) -> None:
+    """No key is in what the run said and kept here, in a journal of the hosts, or in any command begun meanwhile."""
     cloud = load_cloud(PROJECT / lab.cloud_file)
     asked = "; ".join(f"ceph auth get-key {user.entity}; echo" for user in cephx_users(cloud))
     keys = lab.machine("storage").run(asked).stdout.split()
@@ -76,6 +78,8 @@ def _tells_no_key(lab: LabUnderTest, run: SuiteRun) -> None:
     kept += [run.output, journal_path(journals(cloud.name), _plans(run)["run"]).read_text()]
     kept += [lab.machine(name).run("journalctl --no-pager").stdout for name in cloud.hosts]
     assert not [key for key in keys if any(key in text for text in kept)]
+    assert any(b"virsh" in command for command in begun), "not watched"
+    assert not [key for key in keys if any(key.encode() in command for command in begun)]
 
 
 def _the_operators_backup(lab: LabUnderTest) -> None:
