@@ -21,7 +21,7 @@
       it.element.hidden = !fits;
       shown += fits;
     }
-    if (words.length || severity || area) for (const it of document.querySelectorAll(".reason details")) it.open = true;
+    if (words.length || severity || area) for (const it of document.querySelectorAll(".reason details, .ones")) it.open = true;
     for (const section of document.querySelectorAll(".outcome, .reason")) {
       section.hidden = !section.querySelector(".finding:not([hidden])");
     }
