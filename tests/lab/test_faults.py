@@ -44,6 +44,9 @@ def test_fault_stops_its_journeys(lab: LabUnderTest, name: str) -> None:
     with _broken(lab, fault):
         run = lab.suite("-m", "dynamic", "-k", " or ".join(fault.journeys), "-q", "--fail-on=info")
     assert run.ids("failed") == set(fault.journeys), _told(run, run.ids("failed", "not measured", "passed"))
+    # What could not be removed while it was in force can be now.
+    swept = lab.python("-m", "pytest", "--cloud", lab.cloud_file, "--sweep")
+    assert swept.returncode == 0, swept.stdout
     assert lab.scratch_names() == []
 
 
