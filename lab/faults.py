@@ -159,7 +159,11 @@ def break_fault(state: State, plan: Plan, fault: Fault) -> None:
 def mend_faults(state: State, plan: Plan, *which: Fault) -> None:
     """Mend them in this order, wait until all is well again, and forget them."""
     for fault in which:
-        _take_back(plan, fault)
+        _put_back(plan, fault)
+    # What a script starts must find what any of the others had changed.
+    for fault in which:
+        for step in fault.mend:
+            _carry_out(plan, fault, step)
     # Only now: what one fault waits for, another may have broken.
     for fault in which:
         _wait(plan, fault.healed)
@@ -176,12 +180,10 @@ def check(plan: Plan, fault: Fault) -> None:
             _request(plan, step)
 
 
-def _take_back(plan: Plan, fault: Fault) -> None:
+def _put_back(plan: Plan, fault: Fault) -> None:
     for step in reversed(fault.breaks):
         for machine in targets(plan, step.on) if step.kept else ():
             _edit(machine, fault, {"put_back": True})
-    for step in fault.mend:
-        _carry_out(plan, fault, step)
 
 
 def _carry_out(plan: Plan, fault: Fault, step: Step) -> None:
