@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ BATCH = 12
 KILLED_AT = ("glance.locations-hidden", "ceph.pool-untagged", "ceph.caps-of-the-old-guides", "hosts.keyring-absent")
 INSIDE = (0.15, 0.6)
 """Seconds after a step's intent is on disk: a file is written within one, a service started anew within some."""
+_CLIENT = re.compile(r"\bvirsh\b|\brbd --id\b")
+_NOTE = re.compile(r"/run/lab-[\w-]+")
 _STEP: TypeAdapter[Step] = TypeAdapter(model.AnyStep)
 
 
@@ -61,23 +64,24 @@ def _remediate(lab: LabUnderTest, *broken: Fault, allow: Disruption = "destructi
 def _broken(lab: LabUnderTest, *broken: Fault) -> Iterator[list[Step]]:
     """Faults in force, mended at the end; takes the steps that were taken meanwhile.
 
-    What is made by way of the APIs is made while these are whole, and goes when they are so again.
+    What is made by way of the services is made while these are whole, and goes when they are so again.
     """
     taken: list[Step] = []
     begun: list[Fault] = []
     try:
-        for fault in sorted(broken, key=_asks_apis, reverse=True):
+        for fault in sorted(broken, key=_uses_services, reverse=True):
             begun.append(fault)
             lab.break_(fault)
         yield taken
     finally:
-        lab.mend(*(fault for fault in reversed(begun) if not _asks_apis(fault)))
+        lab.mend(*(fault for fault in reversed(begun) if not _uses_services(fault)))
         _start_again(lab, taken)
-        lab.mend(*(fault for fault in reversed(begun) if _asks_apis(fault)))
+        lab.mend(*(fault for fault in reversed(begun) if _uses_services(fault)))
 
 
-def _asks_apis(fault: Fault) -> bool:
-    return any(step.as_admin for step in (*fault.breaks, *fault.mend))
+def _uses_services(fault: Fault) -> bool:
+    """Whether it asks the APIs, starts a guest or opens an image as a service does."""
+    return any(step.as_admin or _CLIENT.search(step.run) for step in (*fault.breaks, *fault.mend))
 
 
 def _start_again(lab: LabUnderTest, taken: list[Step]) -> None:
@@ -158,8 +162,9 @@ def _meet(one: Fault, other: Fault) -> bool:
 
 
 def _kept(fault: Fault) -> set[str]:
-    """Files, and any cephx user: in some profiles two services share one."""
-    return {"client" if it.startswith("client.") else it for step in fault.breaks for it in step.keep}
+    """Files, notes of what was made, and any cephx user: in some profiles two services share one."""
+    kept = {"client" if it.startswith("client.") else it for step in fault.breaks for it in step.keep}
+    return kept.union(*(_NOTE.findall(step.run) for step in (*fault.breaks, *fault.mend)))
 
 
 @pytest.mark.whole_table
