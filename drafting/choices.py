@@ -27,7 +27,7 @@ GIB: Final = 1 << 30
 _DEFAULTS: Final = Policy()
 _RELEASE: Final = re.compile(r"(?:^|[-_])(20\d\d\.[12]|[a-z]+)(?=[-_.]|$)")
 _GUEST: Final = (
-    "journeys with guests need a raw image that prints a heartbeat: `python -m lab.guest FILE` builds it; "
+    "journeys with guests need a raw image that prints a heartbeat: `python -m lab.guest` builds it; "
     "without it they do not apply"
 )
 
