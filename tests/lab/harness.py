@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +28,7 @@ from lab.errors import CannotHost
 from lab.faults import Fault
 from lab.lab import Lab
 from lab.machine import Machine
+from lab.roles import ROLES
 from lab.state import State
 from reports.model import Entry, Report
 from tests.collecting import collected_checks
@@ -154,6 +155,16 @@ class LabUnderTest:
     def mend(self, *broken: Fault) -> None:
         """Mend them, in this order."""
         faults.mend_faults(self.state, Lab.recorded(self.state).plan, *broken)
+
+    def start_again(self, host: str, units: Iterable[str]) -> None:
+        """Restart units of a host, and wait until all that the host does is ready."""
+        plan = Lab.recorded(self.state).plan
+        machine = plan.machines[host]
+        machine.run(f"systemctl restart {' '.join(sorted(units))}")
+        for role in machine.roles:
+            ready = ROLES[role].ready
+            if ready:
+                ready(machine, plan)
 
     def snapshot(self, *, times: bool = False) -> Snapshot:
         """What all of its hosts and its cluster are."""

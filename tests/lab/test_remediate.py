@@ -91,7 +91,7 @@ def _start_again(lab: LabUnderTest, taken: list[Step]) -> None:
         if isinstance(step, Restart | Unit):
             started.setdefault(step.host, set()).add(step.unit)
     for host, units in started.items():
-        lab.machine(host).run(f"systemctl restart {' '.join(sorted(units))}")
+        lab.start_again(host, units)
 
 
 def _is_repaired_and_can_be_had_back(lab: LabUnderTest, *broken: Fault) -> None:
