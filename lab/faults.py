@@ -87,7 +87,7 @@ class Settled(Script):
     """A script that is repeated until it succeeds, or a role that is waited for as at the lab's start."""
 
     ready: str = ""
-    timeout: float = 120
+    timeout: float = 300
 
     @model_validator(mode="after")
     def _waits_for_one_thing(self) -> Self:

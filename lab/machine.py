@@ -63,7 +63,7 @@ class Machine:
         """The text of a file."""
         return self.run(f"cat {shlex.quote(path)}").stdout
 
-    def wait(self, what: str, script: str, *, timeout: float = 120, every: float = 0.5) -> None:
+    def wait(self, what: str, script: str, *, timeout: float = 300, every: float = 0.5) -> None:
         """Poll until the script succeeds; past the deadline, a LabError with its last output."""
         end = time.monotonic() + timeout
         while True:

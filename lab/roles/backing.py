@@ -70,7 +70,7 @@ def _grants(plan: Plan) -> list[str]:
 
 
 def _database_ready(machine: Machine, plan: Plan) -> None:
-    machine.wait("MariaDB answers", "mariadb-admin --silent ping", timeout=120)
+    machine.wait("MariaDB answers", "mariadb-admin --silent ping")
 
 
 def _messaging(machine: Machine, plan: Plan) -> None:
@@ -106,7 +106,7 @@ def _rabbit_hash(password: str) -> str:
 
 
 def _messaging_ready(machine: Machine, plan: Plan) -> None:
-    machine.wait("RabbitMQ listens", f"nc -z {machine.address} 5672", timeout=120)
+    machine.wait("RabbitMQ listens", f"nc -z {machine.address} 5672")
 
 
 def _cache(machine: Machine, plan: Plan) -> None:

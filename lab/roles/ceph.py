@@ -94,7 +94,7 @@ def _mon(machine: Machine, plan: Plan) -> None:
     machine.run(_MAKE_MON.format(fsid=plan.secrets.get("fsid-uuid"), address=machine.address))
     units.patient(machine, "ceph-mon@a")
     units.start(machine, "ceph.target", "ceph-mon.target", "ceph-mon@a")
-    machine.wait("the monitor is in quorum", "ceph --connect-timeout 5 mon stat", timeout=120)
+    machine.wait("the monitor is in quorum", "ceph --connect-timeout 5 mon stat")
     machine.run("ceph config assimilate-conf -i - >/dev/null", stdin=ini.render(_STORED))
     machine.run("ceph mon enable-msgr2; ceph osd set-require-min-compat-client mimic 2>&1")
     _hand_out_admin(machine, plan)
@@ -152,7 +152,8 @@ def _pools(machine: Machine, plan: Plan) -> None:
     machine.run("\n".join(f"ceph osd pool create {name} 32 32 --autoscale-mode=on" for name in pools))
     machine.run("\n".join(f"rbd pool init {name}" for name in pools))
     # Volumes with dependants are moved to the trash; nothing else takes them out again.
-    machine.run(f"rbd trash purge schedule add --pool {plan.profile.pools['volumes']} 1d")
+    schedule = f"rbd trash purge schedule add --pool {plan.profile.pools['volumes']} 1d"
+    machine.wait("the manager takes a schedule for RBD's trash", schedule)
     for user, part in cephx_users(plan).items():
         words = " ".join(f"{kind} {shlex.quote(text)}" for kind, text in caps(plan, part).items())
         machine.run(f"ceph auth get-or-create client.{user} {words} >/dev/null")

@@ -22,7 +22,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
 
 
 def _ready(machine: Machine, plan: Plan) -> None:
-    machine.wait("its clock is synchronised", "chronyc -c -n tracking | grep -q ',Normal$'", timeout=120)
+    machine.wait("its clock is synchronised", "chronyc -c -n tracking | grep -q ',Normal$'")
 
 
 ROLES = (Role("clock", ("chrony",), ("chrony",), _provision, ready=_ready),)

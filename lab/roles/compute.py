@@ -163,7 +163,7 @@ def _compute_ready(machine: Machine, plan: Plan) -> None:
         found = api.get("compute", "/os-hypervisors/detail")["hypervisors"]
         return any(h["hypervisor_hostname"].split(".")[0] == machine.name and h["state"] == "up" for h in found)
 
-    poll(f"{machine.name}: its hypervisor is up", look, timeout=120)
+    poll(f"{machine.name}: its hypervisor is up", look, timeout=300)
 
 
 ROLES = (

@@ -92,10 +92,10 @@ def _define_secret(machine: Machine, plan: Plan, ident: str, part: str) -> None:
 
 
 def _ready(machine: Machine, plan: Plan) -> None:
-    machine.wait("libvirt answers", "virsh -q -c qemu:///system version --daemon", timeout=120)
+    machine.wait("libvirt answers", "virsh -q -c qemu:///system version --daemon")
     for peer in plan.with_role("libvirt"):
         uri = f"qemu+tls://{peer.address}/system"
-        machine.wait(f"libvirt of {peer.name} answers over TLS", f"virsh -q -c {uri} hostname", timeout=120)
+        machine.wait(f"libvirt of {peer.name} answers over TLS", f"virsh -q -c {uri} hostname")
 
 
 ROLES = (
