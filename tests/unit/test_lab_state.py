@@ -97,7 +97,8 @@ def test_nothing_goes_where_the_lab_was_not_begun_anew(tmp_path: Path) -> None:
 def broken_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
     """A lab with faults in force; mending does nothing to its hosts."""
     monkeypatch.setattr(preflight, "require_root", lambda: None)
-    monkeypatch.setattr(faults, "_take_back", lambda plan, fault: None)
+    monkeypatch.setattr(faults, "_put_back", lambda plan, fault: None)
+    monkeypatch.setattr(faults, "_carry_out", lambda plan, fault, step: None)
     monkeypatch.setattr(faults, "_wait", lambda plan, steps: None)
     state = State(tmp_path / "lab")
     state.create()
