@@ -92,6 +92,8 @@ def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         sys.executable,
         "-m",
         "pytest",
+        "-c",
+        "pytest.ini",
         "--cloud",
         "cloud.yaml",
         "--reports",
