@@ -437,6 +437,7 @@ def test_a_ledger_of_another_cloud_of_that_name_is_not_used(site: FakeSite, ledg
     result = sweep_site(site, tmp_path, 60)
     assert (result.removed, len(site.there), len(ledgers(tmp_path))) == ((), 1, 1)
     assert "is of another cloud" in result.unusable[0]
+    assert result.around.left == ()
 
 
 def test_an_unreadable_ledger_is_told_and_hides_no_other(site: FakeSite, ledger: Ledger, tmp_path: Path) -> None:
