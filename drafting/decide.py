@@ -15,7 +15,7 @@ from drafting.seen import Account, Seen
 from fixtures.cloud.model import CLIENT_ROLES, OPENSTACK_ROLES, Role
 from fixtures.facts.base import Unreadable
 from fixtures.facts.host import HostFacts
-from fixtures.integration import RBD_DRIVER, SINGLE_STORE, glance_stores
+from fixtures.integration import RBD_DRIVER, SINGLE_STORE, glance_stores, section_of
 from fixtures.oslo import OsloConfig
 
 Path: TypeAlias = tuple[str, ...]
@@ -82,6 +82,10 @@ class Backend:
     shown_as: str
     """Its volume_backend_name."""
 
+    def option(self, key: str, default: str = "") -> Option:
+        """Return another option of it on that host."""
+        return _backend_option(self.pool.host, self.pool.config, self.name, key, default)
+
     def __str__(self) -> str:
         return f"{self.name}: pool {self.pool.value}, user {self.user.value or 'unset'} ({self.pool.where})"
 
@@ -147,7 +151,7 @@ class Integration:
         found: list[Backend] = []
         for host, config in self.configs("cinder-volume").items():
             for name in config.items("DEFAULT", "enabled_backends"):
-                if config.get(_where(config, name, "volume_driver"), "volume_driver") == RBD_DRIVER:
+                if _backend_option(host, config, name, "volume_driver").value == RBD_DRIVER:
                     found.append(_backend(host, config, name))
         return found
 
@@ -224,8 +228,7 @@ class Integration:
     def conf(self) -> str:
         """Path of the ceph.conf that Cinder's back end reads, else Glance's store."""
         for one in self.backends:
-            config, name = one.pool.config, one.name
-            return config.get(_where(config, name, "rbd_ceph_conf"), "rbd_ceph_conf", CEPH_CONF) or CEPH_CONF
+            return one.option("rbd_ceph_conf", CEPH_CONF).value or CEPH_CONF
         for config in self.configs("glance-api").values():
             for store in _rbd_stores(config):
                 return config.get(store, "rbd_store_ceph_conf", CEPH_CONF)
@@ -273,14 +276,14 @@ class Integration:
         """Cluster name and ceph.conf, where they are not the defaults; raises DraftError as fsid()."""
         self.fsid()
         draft: Draft = {}
-        names = [_named_option(one, "rbd_cluster_name", "ceph") for one in self.backends]
+        names = [one.option("rbd_cluster_name", "ceph") for one in self.backends]
         if names and names[0].value != "ceph":
             draft["ceph", "cluster"] = _agreed(names)
         elif PurePosixPath(self.conf).stem != "ceph":
             draft["ceph", "cluster"] = Value(PurePosixPath(self.conf).stem, self.conf)
         if self.conf != CEPH_CONF:
             draft["ceph", "conf"] = Value(
-                self.conf, _named_option(self.backends[0], "rbd_ceph_conf").where if self.backends else ""
+                self.conf, self.backends[0].option("rbd_ceph_conf").where if self.backends else ""
             )
         return draft
 
@@ -418,22 +421,14 @@ def _store_text(config: OsloConfig, store: str, host: str) -> str:
     return f"pool {pool.value}, user {config.get(store, 'rbd_store_user', 'unset')}; {pool.where}"
 
 
-def _where(config: OsloConfig, section: str, key: str) -> str:
-    """Section from which Cinder takes a back end's option."""
-    shared = "backend_defaults"
-    return shared if (section, key) not in config and (shared, key) in config else section
-
-
 def _backend(host: str, config: OsloConfig, name: str) -> Backend:
-    def option(key: str, default: str = "") -> Option:
-        return Option(host, config, _where(config, name, key), key, default)
+    pool = _backend_option(host, config, name, "rbd_pool", "rbd")
+    user = _backend_option(host, config, name, "rbd_user")
+    return Backend(name, pool, user, _backend_option(host, config, name, "volume_backend_name", name).value)
 
-    return Backend(name, option("rbd_pool", "rbd"), option("rbd_user"), option("volume_backend_name", name).value)
 
-
-def _named_option(backend: Backend, key: str, default: str = "") -> Option:
-    pool = backend.pool
-    return Option(pool.host, pool.config, _where(pool.config, backend.name, key), key, default)
+def _backend_option(host: str, config: OsloConfig, name: str, key: str, default: str = "") -> Option:
+    return Option(host, config, section_of(config, name, key), key, default)
 
 
 def _options(configs: Mapping[str, OsloConfig], section: str, key: str, default: str = "") -> list[Option]:

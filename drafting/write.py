@@ -16,7 +16,6 @@ from fixtures.cloud.model import Cloud
 
 MARK: Final = "TODO"
 CONFIRM: Final = "CONFIRM"
-_WIDTH: Final = 116
 _HEAD: Final = """\
 # Cloud file, drafted by `pytest --draft-cloud`. Read it once: what stands behind a # tells where a value was found.
 # {confirm}: the cloud is so, and a person should say whether it is meant so. {mark}: it did not answer by itself.

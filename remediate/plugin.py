@@ -333,7 +333,7 @@ def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:
     old = seen.get(failure)
     if old is None or _RANK.index(told["outcome"]) > _RANK.index(old.outcome):
         kept = old.reports if old else []
-        nodeid = report.nodeid.split("@")[0]
+        nodeid = _bare(report.nodeid)
         seen[failure] = _Seen(told["outcome"], told["severity"], nodeid, told.get("message", ""), kept)
     seen[failure].reports.append(report)
 
@@ -343,7 +343,12 @@ def _is_wanted(item: pytest.Item, bad: Set[str] | None) -> bool:
     check = item.stash.get(CHECK, None)
     if check is None or check.dynamic != (bad is not None):
         return False
-    return bad is None or item.nodeid.split("@")[0] in bad
+    return bad is None or _bare(item.nodeid) in bad
+
+
+def _bare(nodeid: str) -> str:
+    """Without the group that xdist adds."""
+    return nodeid.split("@")[0]
 
 
 def _items(session: pytest.Session) -> list[pytest.Item]:

@@ -22,7 +22,7 @@ import pytest
 from reports import hookspecs, summary
 from reports.compare import LATEST, Baseline, runs_of
 from reports.model import Entry, Measurement, Outcome, Past, Report, Run
-from reports.progress import Progress, wants_progress
+from reports.progress import Progress, bare, wants_progress
 from reports.render import FORMATS, ReportError, load, write_formats
 from reports.store import new_run_folder, replace, write_report
 
@@ -281,7 +281,7 @@ def entry_of(phases: list[pytest.TestReport]) -> Entry | None:
         seconds=round(sum(report.duration for report in phases), 3),
         measurements=_measurements(phases),
         waiver=json.loads(told["waiver"]) if "waiver" in told else None,
-        nodeid=worst.nodeid.split("@")[0],
+        nodeid=bare(worst.nodeid),
     )
 
 

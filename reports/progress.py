@@ -56,7 +56,7 @@ class Progress:
             self._expect(ids)
 
     def _expect(self, ids: Collection[str]) -> None:
-        self._left = dict.fromkeys(map(_bare, ids))
+        self._left = dict.fromkeys(map(bare, ids))
         self._total = len(self._left)
         self._seconds = {entry.nodeid: entry.seconds for entry in self._last_run()}
         self._began = self._told = time.monotonic()
@@ -76,7 +76,7 @@ class Progress:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count what became of a check."""
         outcome = str(dict(report.user_properties).get("outcome", ""))
-        nodeid = _bare(report.nodeid)
+        nodeid = bare(report.nodeid)
         if outcome and self._worst.get(nodeid) in (None, "passed"):
             self._worst[nodeid] = outcome
         if report.when == "teardown":
@@ -132,8 +132,8 @@ def _by_weight(counted: tuple[str, int]) -> int:
     return _WEIGHT.index(counted[0])
 
 
-def _bare(nodeid: str) -> str:
-    """Without the group that xdist adds."""
+def bare(nodeid: str) -> str:
+    """Return a node id without the group that xdist adds."""
     return nodeid.split("@")[0]
 
 
