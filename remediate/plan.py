@@ -9,8 +9,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
-from fixtures.cloud import Cloud, Role
-from fixtures.cloud.model import CLIENT_ROLES
+from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
@@ -29,7 +28,7 @@ from remediate.model import (
     Unit,
     service_order,
 )
-from remediate.readiness import cut_off
+from remediate.readiness import refuse_lost
 from remediate.registry import Manual, Repair
 from remediate.restarts import restarts_for
 from remediate.site import Preview, Site, host_of
@@ -221,20 +220,15 @@ def _asked(
     if not steps:
         raise NeedsOperator(repair.otherwise)
     for step in steps:
-        _refuse_cut_off(step, facts)
+        _refuse_lost(step, cloud, facts)
     return repair, steps
 
 
-def _refuse_cut_off(step: Step, facts: Facts) -> None:
-    """Leave a service running that would not come back from a restart, since the way to Ceph is barred."""
-    roles: set[Role | None] = set(step.restarts) if isinstance(step, HostStep) else set()
-    roles |= {step.role} if isinstance(step, Restart | Unit) else set()
-    barred = cut_off(facts, host_of(step)) if roles & set(CLIENT_ROLES) else ""
-    if barred:
-        raise NeedsOperator(
-            f"{host_of(step)} reaches {barred}, and a service that is started anew there would not come back: "
-            "the network first"
-        )
+def _refuse_lost(step: Step, cloud: Cloud, facts: Facts) -> None:
+    """Leave what would have a service started anew that would not come back as itself."""
+    begun = [step.role] if isinstance(step, Restart | Unit) and step.role else []
+    for role in (*(step.restarts if isinstance(step, HostStep) else ()), *begun):
+        refuse_lost(cloud, facts, host_of(step), role)
 
 
 def _previewed(wishes: Sequence[_Wish], site: Site) -> tuple[list[Planned], list[Left]]:

@@ -1,16 +1,29 @@
-"""Whether a service that opens RBD images would come back from a restart, as far as Ceph is concerned."""
+"""Whether a service would come back from a restart, and would be the same to what it has stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from fixtures.cloud import Cloud, Role
+from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import Unreadable
-from fixtures.facts.host import HostFacts, Keyring
+from fixtures.facts.host import HostFacts, Keyring, Service
 from fixtures.facts.network import Reached
 from fixtures.facts.run import Facts
+from fixtures.integration import config_of, database_engine, has_local_locks, volume_host_name
+from fixtures.oslo import OsloConfig
 from fixtures.roles import role_on
 from remediate.model import NeedsOperator
+
+WITH_DATABASE: Final[tuple[Role, ...]] = (
+    "glance-api",
+    "cinder-api",
+    "cinder-scheduler",
+    "cinder-volume",
+    "cinder-backup",
+)
+"""Roles whose service finds what it has stored by [database] connection."""
 
 
 def refuse_unready(cloud: Cloud, facts: Facts, host: str, role: Role, *lines: str) -> None:
@@ -38,6 +51,51 @@ def cut_off(facts: Facts, host: str) -> str:
     osds = facts.ceph_cluster.osds.addresses
     lost = [f"osd.{number}" for number, addresses in sorted(osds.items()) if _unreached(addresses, told.reached)]
     return f"not {', '.join(lost)}" if lost else ""
+
+
+def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
+    """Leave a service running that would not come back, or would come back without its own volumes or images.
+
+    It runs with what its files said when it was started; what somebody changed in them since takes effect with
+    whatever restart comes next, ours included.
+
+    Raises:
+        NeedsOperator: the way to Ceph is barred, or its files name another database or another service.
+    """
+    barred = cut_off(facts, host) if role in CLIENT_ROLES else ""
+    if barred:
+        raise NeedsOperator(
+            f"{host} reaches {barred}, and a service that is started anew there would not come back: the network first"
+        )
+    other = _other_than_before(cloud, facts, host, role)
+    if other:
+        raise NeedsOperator(f"{host}: {role} would not find its own when it is started anew: {other}")
+
+
+def _other_than_before(cloud: Cloud, facts: Facts, host: str, role: Role) -> str:
+    told = facts.hosts.get(host)
+    if role not in WITH_DATABASE or not isinstance(told, HostFacts):
+        return ""
+    service = told.services.get(role)
+    if not isinstance(service, Service) or service.unit.active != "active" or isinstance(service.entries, Unreadable):
+        return ""
+    config = config_of(told, role)
+    if database_engine(config).startswith("sqlite"):
+        return "[database] connection is no server's any more, and it would begin with an empty file"
+    return _other_volume_service(cloud, facts, told, config) if role == "cinder-volume" else ""
+
+
+def _other_volume_service(cloud: Cloud, facts: Facts, told: HostFacts, config: OsloConfig) -> str:
+    cluster = config.get("DEFAULT", "cluster", "")
+    if cluster and has_local_locks(config):
+        return f"[DEFAULT] cluster is {cluster}, with locks that only this host sees"
+    if isinstance(facts.openstack, Unreadable) or isinstance(facts.openstack.volume_services, Unreadable):
+        return ""
+    known = {row.host for row in facts.openstack.volume_services if row.host.endswith(f"@{cloud.cinder.backend}")}
+    name = f"{volume_host_name(told, config, cloud)}@{cloud.cinder.backend}"
+    if not known or name in known:
+        return ""
+    return f"its files name it {name}, and volumes are of {', '.join(sorted(known))}"
 
 
 def _unreached(addresses: Sequence[str], reached: Reached) -> bool:

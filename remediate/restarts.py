@@ -12,7 +12,7 @@ from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
 from remediate.journal import Taken
 from remediate.model import HostStep, NeedsOperator, Restart, Step, Unit
-from remediate.readiness import refuse_unready
+from remediate.readiness import refuse_lost, refuse_unready
 
 
 def restarts_for(step: Step, facts: Facts) -> list[Restart]:
@@ -74,6 +74,7 @@ def _is_due(cloud: Cloud, facts: Facts, host: str, role: Role, at: float) -> boo
     if service is None or service.unit.since >= at:
         return False
     try:
+        refuse_lost(cloud, facts, host, role)
         if role in CLIENT_ROLES:
             refuse_unready(cloud, facts, host, role)
     except (NeedsOperator, NotMeasured):

@@ -12,7 +12,14 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
-from fixtures.integration import backend_option, backend_section, config_of, sharing_volumes_pool
+from fixtures.integration import (
+    backend_option,
+    backend_section,
+    config_of,
+    has_local_locks,
+    sharing_volumes_pool,
+    volume_host_name,
+)
 from fixtures.oslo import OsloConfig
 from fixtures.sizes import GIB, is_power_of_two
 from fixtures.targets import service_of
@@ -205,11 +212,11 @@ def test_the_back_end_outlives_its_controller(cloud: Cloud, facts: Facts) -> Non
     hosts = {name: facts.host(name) for name in cloud.hosts_with("cinder-volume")}
     configs = {name: config_of(host, "cinder-volume") for name, host in hosts.items()}
     clusters = {name: config.get("DEFAULT", "cluster", "") for name, config in configs.items()}
-    names = {name: _reported_name(hosts[name], config, cloud) for name, config in configs.items()}
+    names = {name: volume_host_name(hosts[name], config, cloud) for name, config in configs.items()}
     if any(clusters.values()):
         locks = {name: config.get("coordination", "backend_url", "file:") for name, config in configs.items()}
         split = len(set(clusters.values())) > 1 or len(set(locks.values())) > 1
-        local = [name for name, url in locks.items() if url.startswith("file:")]
+        local = any(map(has_local_locks, configs.values()))
         assert not split and not local, finding(
             "cinder-volume",
             found={"cluster": clusters, "coordination": locks},
@@ -231,10 +238,6 @@ def test_the_back_end_outlives_its_controller(cloud: Cloud, facts: Facts) -> Non
         expected=sorted(wanted),
         remedy="mend host or backend_host, or restart cinder-volume and cinder-manage volume update_host",
     )
-
-
-def _reported_name(host: HostFacts, config: OsloConfig, cloud: Cloud) -> str:
-    return backend_option(config, cloud, "backend_host") or config.get("DEFAULT", "host", host.hostname)
 
 
 @pytest.mark.check("cinder.config.service_token", severity="critical", source="OSSA-2023-003 CST")

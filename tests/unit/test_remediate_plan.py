@@ -15,7 +15,7 @@ import recorded
 from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.ceph import CephFacts
-from fixtures.facts.host import Keyring, Libvirt, Service
+from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Service
 from fixtures.facts.network import Reached
 from fixtures.facts.openstack import OpenStackFacts, Server
 from fixtures.facts.run import Facts
@@ -414,6 +414,42 @@ def test_a_service_that_was_started_since_has_read_what_a_rollback_takes_back() 
 
 def without_direct_url() -> Facts:
     return with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")
+
+
+def deletions_refused(section: str, key: str, value: str | None) -> Plan:
+    """What is planned for cinder-volume whose files somebody changed since it was started."""
+    facts = with_option(CONTROLLER, "cinder-volume", "rbd_flatten_volume_from_snapshot", "True")
+    service = cast(Service, facts.host(CONTROLLER).services["cinder-volume"])
+    entries = [it for it in cast(Any, service.entries) if (it.section, it.key) != (section, key)]
+    if value is not None:
+        entries.append(ConfigEntry(file="/etc/cinder/cinder.conf", line=1, section=section, key=key, value=value))
+    changed = service.model_copy(update={"entries": tuple(entries)})
+    services = {**facts.host(CONTROLLER).services, "cinder-volume": changed}
+    return plan_of([FLATTENS], with_host(CONTROLLER, facts, services=services))
+
+
+FLATTENS = ("cinder.config.clone_policy", CONTROLLER)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "reason"),
+    [
+        ("rbd", "backend_host", "hostgroup", "its files name it hostgroup@rbd, and volumes are of controller@rbd"),
+        ("DEFAULT", "host", "other", "its files name it other@rbd"),
+        ("DEFAULT", "cluster", "ceph", "with locks that only this host sees"),
+        ("database", "connection", None, "it would begin with an empty file"),
+    ],
+)
+def test_a_service_is_left_running_that_would_not_find_its_own(
+    section: str, key: str, value: str | None, reason: str
+) -> None:
+    plan = deletions_refused(section, key, value)
+    assert not plan.steps
+    assert reason in plan.left[0].reason
+
+
+def test_a_service_that_stays_itself_is_started_anew() -> None:
+    assert deletions_refused("DEFAULT", "host", CONTROLLER).steps
 
 
 def test_a_service_is_left_running_where_the_way_to_ceph_is_barred() -> None:
