@@ -87,7 +87,10 @@ def _judge_beats(guest: Guest, beats: list[Beat], cloud: Cloud, measure: Measure
     measure(f"live migration {direction}: beats lost", len(lost), "1")
     assert not lost, finding(str(guest.root), found=f"beats {lost} lost", expected="none lost", remedy=LOST)
     assert len(starts) == 1, finding(
-        str(guest.root), found=f"{len(starts)} starts of the guest", expected="the guest goes on", remedy=MIGRATION
+        str(guest.root),
+        found=f"{len(starts)} starts of the guest; its kernel said {guest.last_words() or 'nothing'}",
+        expected="the guest goes on",
+        remedy=MIGRATION,
     )
     limit = cloud.journeys.max_heartbeat_gap
     assert longest <= limit, finding(

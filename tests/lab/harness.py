@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -68,9 +68,16 @@ class SuiteRun:
     """A finished run of the suite."""
 
     exit_code: int
-    output: str
-    report: Report
+    output: str = field(repr=False)
+    report: Report = field(repr=False)
     folder: Path
+
+    @property
+    def story(self) -> str:
+        """What was not as it should be, and the end of what was told."""
+        bad = self.entries("failed", "not measured", "needs operator")
+        told = (f"{entry.outcome}: {entry.check} [{entry.target}] {entry.message}" for entry in bad)
+        return "\n".join((*told, "...", *self.output.splitlines()[-60:]))
 
     def ids(self, *outcomes: str) -> set[str]:
         """Check ids with one of the outcomes on any target."""

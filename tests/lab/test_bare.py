@@ -37,11 +37,11 @@ def test_a_cloud_is_joined_from_nothing_and_parted_again(bare: LabUnderTest) -> 
     _is_seen_and_planned(bare)
     with commands_begun() as begun:
         joined = bare.suite("-q", "--remediate", "--remediate-allow=disruptive")
-    assert joined.ids("failed", "not measured", "needs operator") == LEFT, joined.output
+    assert joined.ids("failed", "not measured", "needs operator") == LEFT, joined.story
     _tells_no_key(bare, joined, begun)
     _the_operators_backup(bare)
     whole = bare.suite("-q")
-    assert whole.exit_code == pytest.ExitCode.OK, whole.output
+    assert whole.exit_code == pytest.ExitCode.OK, whole.story
     _a_second_run_does_nothing(bare)
     _is_parted_again(bare, _plans(joined)["run"], before)
 
@@ -90,8 +90,8 @@ def _the_operators_backup(lab: LabUnderTest) -> None:
 def _a_second_run_does_nothing(lab: LabUnderTest) -> None:
     before = lab.snapshot(times=True)
     run = lab.suite("-m", "static", "-q", "--remediate", "--remediate-allow=disruptive")
-    assert run.exit_code == pytest.ExitCode.OK, run.output
-    assert not [step for plan in _plans(run)["rounds"] for step in plan["steps"]], run.output
+    assert run.exit_code == pytest.ExitCode.OK, run.story
+    assert not [step for plan in _plans(run)["rounds"] for step in plan["steps"]], run.story
     assert changed(before, lab.snapshot(times=True)) == set()
 
 

@@ -47,7 +47,7 @@ def drafted(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_a_drafted_file_makes_the_static_part_green_unedited(lab: LabUnderTest, drafted: tuple[Path, str]) -> None:
     run = lab.suite("-m", "static and not asks_services", cloud_file=str(drafted[0]))
-    assert run.exit_code == pytest.ExitCode.OK, run.output
+    assert run.exit_code == pytest.ExitCode.OK, run.story
     assert len(run.entries("passed")) > 300
 
 

@@ -52,7 +52,7 @@ def test_fault_stops_its_journeys(lab: LabUnderTest, name: str) -> None:
 
 def test_after_the_last_fault_all_is_green(lab: LabUnderTest) -> None:
     run = lab.suite("-m", "static", "-q")
-    assert run.exit_code == pytest.ExitCode.OK, run.output
+    assert run.exit_code == pytest.ExitCode.OK, run.story
 
 
 @contextmanager

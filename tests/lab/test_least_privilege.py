@@ -88,7 +88,7 @@ def cloud_file(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def test_every_static_check_can_look_with_the_least(lab: LabUnderTest, cloud_file: str) -> None:
     run = lab.suite("-m", "static", cloud_file=cloud_file)
-    assert run.ids("failed", "not measured") == set(), run.output
+    assert run.ids("failed", "not measured") == set(), run.story
     assert run.exit_code == pytest.ExitCode.OK
 
 
@@ -97,5 +97,5 @@ def test_what_is_not_measured_without_the_keys_is_what_the_page_says(lab: LabUnd
     caps = "mon 'allow r' mgr 'allow r' osd 'profile rbd-read-only'"
     Lab.recorded(lab.state).plan.machines[CEPH_HOST].run(f"ceph auth caps client.{NAME} {caps}")
     run = lab.suite("-m", "static and not asks_services", cloud_file=cloud_file)
-    assert run.ids("failed") == set(), run.output
+    assert run.ids("failed") == set(), run.story
     assert run.ids("not measured") == set(re.findall(r"`([a-z_.]+)`", told))

@@ -28,7 +28,7 @@ def whole(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> SuiteR
 
 
 def test_the_healthy_lab_is_green(whole: SuiteRun) -> None:
-    assert whole.exit_code == pytest.ExitCode.OK, whole.output
+    assert whole.exit_code == pytest.ExitCode.OK, whole.story
     assert whole.ids("failed", "not measured", "waived") == set()
     assert whole.report.run.collected == len(whole.report.entries)
     assert all(entry.message for entry in whole.entries("not applicable"))
@@ -69,7 +69,7 @@ def test_no_secret_is_in_any_output(lab: LabUnderTest, whole: SuiteRun) -> None:
 
 def test_smoke_is_green_within_half_a_minute(lab: LabUnderTest) -> None:
     smoke = lab.suite("--profile", "smoke")
-    assert smoke.exit_code == pytest.ExitCode.OK, smoke.output
+    assert smoke.exit_code == pytest.ExitCode.OK, smoke.story
     assert smoke.report.run.duration < 30
 
 
@@ -110,7 +110,7 @@ def test_a_host_behind_a_jump_host_is_observed(lab: LabUnderTest, tmp_path: Path
     cloud = tmp_path / "jump.yaml"
     cloud.write_text(re.sub(r"ssh_config: .*", f"ssh_config: {config}", (PROJECT / lab.cloud_file).read_text()))
     run = lab.suite("-m", "static", "-k", "compute2", cloud_file=str(cloud))
-    assert run.exit_code == pytest.ExitCode.OK, run.output
+    assert run.exit_code == pytest.ExitCode.OK, run.story
     assert len(run.entries("passed")) > 20
 
 

@@ -72,6 +72,11 @@ def test_console_tells_boots_disks_io_and_power() -> None:
     assert CONSOLE.powered_off == 1
 
 
+def test_console_tells_what_the_kernel_said() -> None:
+    assert CONSOLE.kernel == ("[    5.547323] reboot: Power down",)
+    assert hb.read_console(f"osc-beat n=1 t={KERNEL}\r\n").kernel == (KERNEL,)
+
+
 def test_root_beats_are_told_from_the_volumes() -> None:
     assert [found.n for found in hb.beats(TEXT)] == list(range(2021, 2057))
     assert [found.n for found in hb.beats(TEXT, "vdb") if found.ok] == list(range(1, 9))
