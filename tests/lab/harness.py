@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -163,12 +163,12 @@ class LabUnderTest:
         """Mend them, in this order."""
         faults.mend_faults(self.state, Lab.recorded(self.state).plan, *broken)
 
-    def start_again(self, host: str, units: Iterable[str]) -> None:
-        """Restart units of a host, and wait until all that the host does is ready."""
+    def start_again(self, host: str, units: Iterable[str], unready: Set[str] = frozenset()) -> None:
+        """Restart units of a host, and wait until all that the host does is ready, but what cannot be so yet."""
         plan = Lab.recorded(self.state).plan
         machine = plan.machines[host]
         machine.run(f"systemctl restart {' '.join(sorted(units))}")
-        for role in machine.roles:
+        for role in (it for it in machine.roles if it not in unready):
             ready = ROLES[role].ready
             if ready:
                 ready(machine, plan)

@@ -75,8 +75,9 @@ def _broken(lab: LabUnderTest, *broken: Fault) -> Iterator[list[Step]]:
         yield taken
     finally:
         lab.mend(*(fault for fault in reversed(begun) if not _uses_services(fault)))
-        _start_again(lab, taken)
-        lab.mend(*(fault for fault in reversed(begun) if _uses_services(fault)))
+        last = [fault for fault in reversed(begun) if _uses_services(fault)]
+        _start_again(lab, taken, *last)
+        lab.mend(*last)
 
 
 def _uses_services(fault: Fault) -> bool:
@@ -84,14 +85,18 @@ def _uses_services(fault: Fault) -> bool:
     return any(step.as_admin or _CLIENT.search(step.run) for step in (*fault.breaks, *fault.mend))
 
 
-def _start_again(lab: LabUnderTest, taken: list[Step]) -> None:
-    """What the way back started anew was started with what was broken."""
+def _start_again(lab: LabUnderTest, taken: list[Step], *in_force: Fault) -> None:
+    """What the way back started anew was started with what was broken.
+
+    A role that a fault in force waits for once it is mended is not ready before.
+    """
+    unready = {step.ready for fault in in_force for step in fault.healed}
     started: dict[str, set[str]] = {}
     for step in taken:
         if isinstance(step, Restart | Unit):
             started.setdefault(step.host, set()).add(step.unit)
     for host, units in started.items():
-        lab.start_again(host, units)
+        lab.start_again(host, units, unready)
 
 
 def _is_repaired_and_can_be_had_back(lab: LabUnderTest, *broken: Fault) -> None:
