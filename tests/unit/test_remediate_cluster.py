@@ -43,6 +43,7 @@ from remediate.registry import Manual, Repair, known
 from suites.security import test_caps as narrowness
 from tests.unit.test_remediate_plan import (
     asked,
+    plan_of,
     the_cloud,
     the_facts,
     with_caps,
@@ -265,12 +266,27 @@ def test_rights_that_go_too_far_are_taken_away_and_no_other(caps: dict[str, str]
     assert "object_prefix rbd_children" in step.caps["osd"] or "rbd_children" not in caps["osd"]
 
 
-def test_rights_are_narrowed_only_when_none_lacks() -> None:
-    refusal = refused("sec.caps.least_privilege", "client.glance", with_caps("client.glance", mon="allow *"))
-    assert "what the user lacks is added first" in str(refusal)
-    assert refusal.lines[0].startswith(
-        "ceph auth caps client.glance mgr 'profile rbd pool=images' mon 'profile rbd' osd"
-    )
+def test_what_lacks_comes_with_the_narrowing_even_where_no_check_misses_it() -> None:
+    foreign = {
+        "mon": "profile rbd",
+        "mgr": "profile rbd pool=backups",
+        "osd": "profile rbd pool=backups, profile rbd pool=images",
+    }
+    facts = with_caps("client.cinder-backup", **foreign)
+    (step,) = asked("sec.caps.least_privilege", "client.cinder-backup", facts)
+    wanted = {**foreign, "osd": "profile rbd pool=backups, profile rbd-read-only pool=volumes"}
+    assert step == Caps(entity="client.cinder-backup", caps=wanted)
+
+
+def test_rights_are_narrowed_after_what_a_check_misses_is_added() -> None:
+    facts = with_caps("client.glance", mon="allow *", osd="profile rbd pool=images")
+    failures = [("ceph.auth.mgr_profile", "client.glance"), ("sec.caps.least_privilege", "client.glance")]
+    plan = plan_of(failures, facts)
+    (one,) = plan.steps
+    assert cast(Caps, one.step).caps["mon"] == "allow *", "nothing is taken away yet"
+    (left,) = plan.left
+    assert left.reason.startswith("wants to be otherwise what is first made so")
+    assert "mon 'profile rbd'" in left.lines[0]
 
 
 def test_rights_in_a_pool_that_a_service_of_yours_may_use_are_left() -> None:
