@@ -5,6 +5,7 @@ pytest_plugins = (
     "fixtures.live",
     "fixtures.scratch.plugin",
     "fixtures.plugin",
+    "fixtures.effort",
     "fixtures.profiles",
     "fixtures.sources",
     "fixtures.descriptions",

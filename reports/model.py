@@ -35,6 +35,16 @@ class Measurement(_Part):
     unit: str = Field(description='"s", "bytes", or "1" for a ratio or a count')
 
 
+class Effort(_Part):
+    """What a journey's time went into; what is neither of these, the cloud took."""
+
+    worker: str
+    began: float = Field(description="Epoch second")
+    ended: float = Field(description="Epoch second, everything cleaned up")
+    own: float = Field(description="Seconds of CPU of the suite's own process")
+    polling: float = Field(description="Seconds by which it saw late, at most, what it waited for")
+
+
 class Entry(_Part):
     """What became of one check on one target."""
 
@@ -49,6 +59,7 @@ class Entry(_Part):
     remedy: str = ""
     seconds: float = Field(description="Setup, call and teardown together")
     measurements: tuple[Measurement, ...] = ()
+    effort: Effort | None = Field(None, description="Of journeys")
     waiver: dict[str, Any] | None = None
     nodeid: str = Field(description="To run just this again: pytest --cloud FILE NODEID")
 

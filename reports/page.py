@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from reports.findings import BAD, Group, by_severity, groups, is_sound
 from reports.model import OUTCOMES, Entry, Measurement, Outcome, Past, Place, Report
+from reports.pace import critical_path
 from reports.summary import areas, verdict
 from reports.templating import environment
 from reports.topology import BOX, TALL, WIDTH, make_map
@@ -58,6 +59,7 @@ def render(report: Report) -> str:
             tall=TALL,
             width=WIDTH,
             charts=charts(report.entries),
+            pace=critical_path(report.entries),
             changes=_changes(report, told),
             trend=trend(report),
             data=_data(report, told),

@@ -21,7 +21,7 @@ import pytest
 
 from reports import hookspecs, summary
 from reports.compare import LATEST, Baseline, runs_of
-from reports.model import Entry, Measurement, Outcome, Past, Report, Run
+from reports.model import Effort, Entry, Measurement, Outcome, Past, Report, Run
 from reports.progress import Progress, bare, wants_progress
 from reports.render import FORMATS, ReportError, load, write_formats
 from reports.store import new_run_folder, replace, write_report
@@ -280,6 +280,7 @@ def entry_of(phases: list[pytest.TestReport]) -> Entry | None:
         **{key: told.get(key, "") for key in ("message", "where", "found", "expected", "remedy")},
         seconds=round(sum(report.duration for report in phases), 3),
         measurements=_measurements(phases),
+        effort=_effort(phases),
         waiver=json.loads(told["waiver"]) if "waiver" in told else None,
         nodeid=bare(worst.nodeid),
     )
@@ -288,3 +289,8 @@ def entry_of(phases: list[pytest.TestReport]) -> Entry | None:
 def _measurements(phases: list[pytest.TestReport]) -> tuple[Measurement, ...]:
     figures = [str(value) for name, value in phases[-1].user_properties if name == "measurement"]
     return tuple(Measurement.model_validate_json(figure) for figure in dict.fromkeys(figures))
+
+
+def _effort(phases: list[pytest.TestReport]) -> Effort | None:
+    told = dict(phases[-1].user_properties).get("effort")
+    return Effort.model_validate_json(str(told)) if told else None

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reports.model import OUTCOMES, Entry, Outcome, Report
+from reports.pace import critical_path
 
 _MARKUP: dict[Outcome, dict[str, bool]] = {
     "failed": {"red": True},
@@ -37,6 +38,9 @@ def write(terminal: pytest.TerminalReporter, report: Report, path: Path) -> None
         terminal.write_line(line(group, targets[group[0].check]))
     for figure in figures(report.entries):
         terminal.write_line(figure)
+    pace = critical_path(report.entries)
+    if pace:
+        terminal.write_line(str(pace))
     for waiver in report.run.expired_waivers:
         terminal.write_line(f"expired waiver: {_named(waiver)}, {waiver['until']}")
     for waiver in report.run.unused_waivers:

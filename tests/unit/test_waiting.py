@@ -52,6 +52,15 @@ def test_pauses_grow_up_to_the_longest(clock: Clock) -> None:
     assert (clock.pauses[0], clock.pauses[-1]) == (0.1, 0.5)
 
 
+def test_a_wait_ends_late_by_its_last_pause_at_most(clock: Clock) -> None:
+    before = waiting.slack()
+    answers = looks(Pending("not yet"), Pending("not yet"), "it")
+    wait_until("it is there", lambda: next(answers), 10)
+    assert waiting.slack() - before == pytest.approx(clock.pauses[-1])
+    wait_until("it is there", lambda: "it", 10)
+    assert waiting.slack() - before == pytest.approx(clock.pauses[-1])
+
+
 def test_the_error_tells_what_how_long_and_the_last_state(clock: Clock) -> None:
     answers = looks(*[Pending("creating")] * 3, *[Pending("error_creating")] * 100)
     with pytest.raises(DeadlineError) as caught:
