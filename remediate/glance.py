@@ -322,13 +322,16 @@ def let_cinder_log_in_to_glance(glance_host: str, cloud: Cloud, facts: Facts) ->
 def bring_images_into_the_pool(cloud: Cloud, facts: Facts) -> Iterator[ImageStore]:
     """Let Glance copy each image into the store, compare it, and take it out of the others, if the policy has it so."""
     elsewhere = _elsewhere(cloud, facts)
-    if not cloud.policy.move_images or not _is_moved_by_glance(cloud, facts):
-        why = "policy.move_images is off" if not cloud.policy.move_images else "Glance has no store to copy them to"
+    copied = [image for image in elsewhere if cloud.glance.store not in image.stores]
+    why = "" if copied else "their locations name another pool or cluster, and Glance counts them to its store already"
+    why = why if _is_moved_by_glance(cloud, facts) else "Glance has no store to copy them to"
+    why = why if cloud.policy.move_images else "policy.move_images is off"
+    if why:
         raise NeedsOperator(
             f"{len(elsewhere)} images are not in this cluster's pool, and are moved by hand, one by one: {why}",
             *(line for image in elsewhere for line in _moving(image, cloud)),
         )
-    for image in elsewhere:
+    for image in copied:
         yield ImageStore(image=image.id, name=image.name, store=str(cloud.glance.store))
 
 
@@ -351,7 +354,7 @@ def _elsewhere(cloud: Cloud, facts: Facts) -> list[Image]:
 
 def _moving(image: Image, cloud: Cloud) -> tuple[str, ...]:
     """Lines that bring an image into the store: beside where it is, or as a new one."""
-    if cloud.glance.store:
+    if cloud.glance.store and cloud.glance.store not in image.stores:
         others = [store for store in image.stores if store != cloud.glance.store]
         return (
             f"glance image-import {image.id} --import-method copy-image --stores {cloud.glance.store}",

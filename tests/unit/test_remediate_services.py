@@ -326,6 +326,21 @@ def test_images_elsewhere_are_moved_if_the_policy_has_it_so() -> None:
         )
 
 
+def test_images_that_glance_counts_to_the_store_though_they_lie_elsewhere_are_not_copied() -> None:
+    """It copies nothing to a store that an image is in by its own account."""
+    image = cast(Any, the_facts().openstack.images)[0]
+    location = f"rbd://another-cluster/images/{image.id}/snap"
+    abroad = image.model_copy(update={"direct_url": location, "stores": ("rbd",)})
+    with pytest.raises(NeedsOperator, match="counts them to its store already") as refused:
+        repair("glance.image.location_rbd", "cloud", with_apis(the_facts(), images=(abroad,)), move_images=True)
+    assert refused.value.lines[0] == f"openstack image save --file {image.id} {image.id}"
+    beside = image.model_copy(update={"id": "beside", "direct_url": "file:///x", "stores": ("file",)})
+    moved = repair(
+        "glance.image.location_rbd", "cloud", with_apis(the_facts(), images=(abroad, beside)), move_images=True
+    )
+    assert moved == [ImageStore(image="beside", name=image.name, store="rbd")]
+
+
 def test_volumes_are_promised_as_the_policy_says() -> None:
     facts = with_option(CONTROLLER, "cinder-volume", "max_over_subscription_ratio", None)
     assert options(repair("cap.overcommit", "cloud", facts, volumes_overcommit=3)) == {
