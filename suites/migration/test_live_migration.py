@@ -90,7 +90,7 @@ def _judge_beats(guest: Guest, beats: list[Beat], cloud: Cloud, measure: Measure
         str(guest.root),
         found=f"{len(starts)} starts of the guest; its kernel said {guest.last_words() or 'nothing'}",
         expected="the guest goes on",
-        remedy=MIGRATION,
+        remedy=RESTART,
     )
     limit = cloud.journeys.max_heartbeat_gap
     assert longest <= limit, finding(
@@ -155,3 +155,8 @@ def _expect_attached_to(scratch: Scratch, volume: Volume, host: str) -> None:
 
 
 LOST = "a write that was confirmed is not in Ceph: look for two watchers, rbd_cache settings, and scrub errors"
+RESTART = (
+    "libvirt's log of the server tells a reset, nova-compute's a start; a kernel that died of its memory is the "
+    "hypervisors': without KVM (virt_type = qemu) QEMU may lose a write to memory that it copies, the less often the "
+    "sooner a guest may rest (live_migration_downtime)"
+)
