@@ -74,3 +74,8 @@ manual(
     "another hypervisor than the server's are set right by its next move, or by detaching and attaching",
     "lm.volume",
 )
+manual(
+    "it shows what ceph.auth.mon_blocklist and ceph.auth.blocklist_expire explain: their repairs heal it for guests "
+    "that start from now on; those that hang need a stop and a start",
+    "fn.server.crash_lock_break",
+)

@@ -102,6 +102,7 @@ def test_a_client_prefix_is_explained(tmp_path: Path) -> None:
         ("name: x\nname: y\n", "cloud.yaml:2: is not YAML: found duplicate key"),
         (MINIMAL.replace("volumes: v", "volumes: v, vms: m"), "ceph.users.nova is needed too"),
         (MINIMAL + "journeys: {hypervisors: [two]}\n", "no host 'two' under hosts: (there are: one)"),
+        (MINIMAL + "journeys: {disruptive_on: [two]}\n", "journeys.disruptive_on: no host 'two' under hosts:"),
         (MINIMAL + "reach: {via: ansible}\n", "cloud.yaml:9: reach: via: ansible needs reach.inventory"),
         (MINIMAL + "waivers: [{check: a.b, owner: me, reason: r, until: soon}]\n", "cloud.yaml:9: waivers.0.until"),
     ],

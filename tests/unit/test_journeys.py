@@ -16,7 +16,10 @@ import pytest
 
 from fixtures import blocklist
 from fixtures.ceph import CephError, Change
+from fixtures.cloud import load_cloud
+from fixtures.cloud.model import Journeys
 from fixtures.facts.base import NotMeasured
+from fixtures.scratch.gates import RELEASES_A_HYPERVISOR, hosts_for_crashes
 from fixtures.scratch.ledger import Record
 from fixtures.scratch.names import PREFIX, new_run_id
 from fixtures.scratch.qcow2 import CLUSTER, write_qcow2
@@ -145,3 +148,20 @@ def test_journeys_are_repeated_and_nothing_else_is() -> None:
 
 def test_no_times_is_refused() -> None:
     assert "not a number of times" in _collected("--journey-repeat", "0")[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ()),
+        ({"disruptive_on": ("compute2",)}, ("compute2",)),
+        ({"hypervisors": ("compute1",), "disruptive_on": ("compute2",)}, ()),
+    ],
+)
+def test_a_qemu_is_killed_only_where_the_cloud_file_releases_a_host_for_tests(
+    given: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    cloud = load_cloud(PROJECT / "clouds" / "lab.yaml")
+    released = cloud.model_copy(update={"journeys": Journeys(**given)})
+    assert hosts_for_crashes(released) == expected
+    assert RELEASES_A_HYPERVISOR[0](released) == bool(expected)

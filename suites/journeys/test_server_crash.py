@@ -1,0 +1,103 @@
+"""Area fn: guests whose QEMU dies, and what is left of their locks."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fixtures import blocklist
+from fixtures.ceph import CephAccess
+from fixtures.checks import finding
+from fixtures.facts.base import NotMeasured
+from fixtures.facts.run import Facts
+from fixtures.heartbeat import Beat
+from fixtures.reach import Hosts
+from fixtures.scratch.gates import HAS_GUEST, RELEASES_A_HYPERVISOR
+from fixtures.scratch.guest import Boot, Guest
+from fixtures.scratch.judging import expect_within
+from fixtures.scratch.resources import Scratch
+from fixtures.scratch.timing import Measure, timed
+from fixtures.waiting import Pending
+
+pytestmark = [
+    pytest.mark.dynamic,
+    pytest.mark.disruptive,
+    pytest.mark.applies_if(*HAS_GUEST),
+    pytest.mark.applies_if(*RELEASES_A_HYPERVISOR),
+    pytest.mark.xdist_group("guests"),
+]
+
+BACK_SECONDS = 60.0
+"""From the start to a beat on the disk; the dead client's watch has to time out meanwhile."""
+LOCKS = (
+    "give the hypervisors' user mon 'profile rbd' (ceph.auth.mon_blocklist, ceph.auth.blocklist_expire); `rbd lock ls` "
+    "and `ceph osd blocklist ls` show where it stands"
+)
+KILL = "pid=$(cat /run/libvirt/qemu/%s.pid) && grep -qzF %s /proc/$pid/cmdline && kill -KILL $pid"
+
+
+@pytest.mark.check("fn.server.crash_lock_break", severity="critical", source="S1 XL RH3391211 AADI")
+def test_server_comes_back_after_its_qemu_was_killed(
+    scratch: Scratch, boot: Boot, hosts: Hosts, ceph: CephAccess, facts: Facts, measure: Measure
+) -> None:
+    """A guest whose QEMU was killed starts again and writes; the dead client's lock is broken, its address blocked.
+
+    Why: with caps that do not allow this all looks well until a hypervisor dies, and then every guest of it comes
+    back with a disk that it cannot write.
+    """
+    guest = boot(host=scratch.placement.for_crashes[0])
+    measure("boot to first beat", guest.await_up(), "s")
+    guest.await_beat()
+    dead = guest.root.expect_open_once(by="the hypervisor's QEMU")
+
+    _kill(guest, hosts)
+    with timed(measure, "killed guest: start to first beat on its disk"):
+        _start_again(guest, BACK_SECONDS)
+    alive = guest.root.expect_open_once(by="the new QEMU")
+    assert alive != dead, finding(
+        str(guest.root), found=f"lock and watcher still of {dead}", expected="the new QEMU's", remedy=LOCKS
+    )
+    assert dead in blocklist.blocked(ceph, facts), finding(
+        f"{guest.root}, dead client {dead}",
+        found="not blocked",
+        expected=f"listed by `ceph {blocklist.command(facts)} ls`",
+        remedy=LOCKS,
+    )
+    guest.expect_no_io_error()
+    scratch.clean_up()
+
+
+def _kill(guest: Guest, hosts: Hosts) -> None:
+    """Kill the QEMU of a test server, and wait until Nova has noticed."""
+    scratch, server = guest.scratch, guest.server
+    at = scratch.host_of(server)
+    host = scratch.placement.name_of(at)
+    if host is None or at not in scratch.placement.for_crashes:
+        raise NotMeasured(f"{scratch.where(server)} runs on {at}, where nothing may be killed (journeys.disruptive_on)")
+    done = hosts[host].run(KILL, scratch.name_at_libvirt(server), str(server.id))
+    if done.rc:
+        raise NotMeasured(
+            f"{host}: the QEMU of {scratch.where(server)} is not there to be killed: {done.stderr.strip()}"
+        )
+    scratch.until(server, "SHUTOFF")
+
+
+def _start_again(guest: Guest, timeout: float) -> None:
+    """Start a server that was killed, and wait for a beat that its disk took from the new start."""
+    before = {beat.boot for beat in guest.ring().beats}
+    begun = time.monotonic()
+    guest.scratch.start(guest.server)
+
+    def look() -> Beat | Pending:
+        new = [beat for beat in guest.ring().beats if beat.boot not in before]
+        return new[-1] if new else Pending("no beat since it was started again")
+
+    left = timeout - (time.monotonic() - begun)
+    where = f"guest of {guest.scratch.where(guest.server)}"
+    try:
+        expect_within(where, "a beat on its disk after the crash", look, max(left, 0.0), remedy=LOCKS)
+    except AssertionError:
+        # Nova, which is the same user, could not even remove the disk.
+        guest.root.break_locks()
+        raise
