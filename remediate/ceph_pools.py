@@ -268,7 +268,13 @@ def _is_tight(stored: int, quota: int, wanted: int) -> bool:
 # What clients make in it
 
 
-@repairs("ceph.pool.default_features", disruption="safe")
+@repairs(
+    "ceph.pool.default_features",
+    disruption="safe",
+    otherwise="clients that give new images more than Ceph's default were told so by somebody (rbd_default_features); "
+    "an image that has less is its owner's: `rbd feature enable POOL/IMAGE exclusive-lock object-map fast-diff`; "
+    "deep-flatten is had by a new image only",
+)
 def make_images_with_all_features(
     pool_name: str, facts: Facts, cloud: Cloud
 ) -> Iterator[Option | ClusterOption | PoolOverride]:

@@ -182,7 +182,12 @@ def wait_as_long_as_the_defaults_say(hypervisor: str, cloud: Cloud, facts: Facts
         yield from files.unset("libvirt", "rbd_destroy_volume_retry_interval", "5")
 
 
-@repairs("nova.placement.disk_gb", disruption="safe", lags=True)
+@repairs(
+    "nova.placement.disk_gb",
+    disruption="safe",
+    otherwise="nova.conf has that ratio already: nova-compute tells Placement of it in the minute after its next start",
+    lags=True,
+)
 def give_away_what_the_pool_holds(cloud: Cloud, facts: Facts) -> Iterator[Option]:
     """Set one ratio for all hypervisors, as policy.vms_overcommit has it, where servers have no more by now."""
     disks, raw = disks_of_hypervisors(facts, cloud), need(facts.ceph.raw_bytes, "ceph df") // GIB

@@ -233,6 +233,13 @@ def test_old_clients_are_shut_out_only_when_none_is_connected() -> None:
     assert "jewel" in str(refused("ceph.compat.min_client", "cloud", facts))
 
 
+def test_an_image_of_few_features_is_its_owners() -> None:
+    """All that makes images is right."""
+    plan = plan_of([("ceph.pool.default_features", "vms")], the_facts())
+    assert not plan.steps
+    assert "rbd feature enable" in plan.left[0].reason
+
+
 # Users
 
 
