@@ -79,3 +79,8 @@ manual(
     "that start from now on; those that hang need a stop and a start",
     "fn.server.crash_lock_break",
 )
+manual(
+    "it shows what nova.config.*, ceph.auth.nova.* and glance.config.* explain: their repairs heal it; else there is "
+    "no room in snapshots_directory of the hypervisor that nova-compute's log names",
+    "fn.server.snapshot",
+)

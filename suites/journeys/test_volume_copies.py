@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,14 +13,13 @@ from fixtures.cloud import Cloud
 from fixtures.facts.run import Facts
 from fixtures.heartbeat import AREA_BYTES, pattern_digest
 from fixtures.integration import backend_option, config_of
-from fixtures.reach import Hosts, Reach
+from fixtures.reach import Hosts
 from fixtures.scratch.gates import HAS_GUEST
 from fixtures.scratch.guest import MIB, Boot
-from fixtures.scratch.judging import expect_within
 from fixtures.scratch.resources import REMEDIES, Scratch
+from fixtures.scratch.temporary import Temporary
 from fixtures.scratch.timing import Measure, timed
 from fixtures.scratch.truth import Disk, Disks, expect_clone
-from fixtures.waiting import Pending
 
 if TYPE_CHECKING:
     from openstack.block_storage.v3.volume import Volume
@@ -39,8 +37,6 @@ FLATTENED = (
     "take rbd_flatten_volume_from_snapshot out of Cinder's back end, and do not let rbd_max_clone_depth be 0; else "
     "cinder-volume's log says why it copied"
 )
-SETTLE_SECONDS = 15.0
-"""In which a service has removed its temporary file once the work is done."""
 
 
 def _write_noise(disk: Disk) -> str:
@@ -211,30 +207,7 @@ def test_volume_becomes_an_image_of_the_same_content(
     scratch.clean_up()
 
 
-@dataclass(frozen=True)
-class Conversions:
-    """Where a host's cinder-volume keeps what it converts; empty-handed where that is a container's own folder."""
-
-    host: Reach
-    path: str
-
-    def files(self) -> frozenset[str]:
-        """Return what is there now."""
-        told = self.host.run("find %s -type f", self.path)
-        return frozenset(told.stdout.splitlines())
-
-    def expect_nothing_beyond(self, before: frozenset[str], where: str) -> None:
-        """Wait until nothing is left of what came after `before` and is there now; others may convert meanwhile."""
-        new = self.files() - before
-
-        def look() -> bool | Pending:
-            left = sorted(new & self.files())
-            return not left or Pending(f"{self.host.host}: {', '.join(left)}")
-
-        expect_within(where, "no temporary file left", look, SETTLE_SECONDS, remedy="remove it; hyg.tmp_files")
-
-
-def _conversions(cloud: Cloud, facts: Facts, hosts: Hosts, name: str) -> Conversions:
+def _conversions(cloud: Cloud, facts: Facts, hosts: Hosts, name: str) -> Temporary:
     config = config_of(facts.host(name), "cinder-volume")
     state = config.get("DEFAULT", "state_path", "/var/lib/cinder")
-    return Conversions(hosts[name], config.get("DEFAULT", "image_conversion_dir", f"{state}/conversion"))
+    return Temporary(hosts[name], config.get("DEFAULT", "image_conversion_dir", f"{state}/conversion"))
