@@ -281,6 +281,7 @@ class Unit:
         if self.step["enable"] and not before["enabled"]:
             run(["systemctl", "--quiet", "enable", self.unit])
         if not before["active"]:
+            _read_anew(self.unit)
             result(["systemctl", "reset-failed", self.unit])
             run(["systemctl", "start", self.unit])
 
@@ -290,6 +291,12 @@ class Unit:
             run(["systemctl", "--quiet", "enable" if before["enabled"] else "disable", self.unit])
         if now["active"] != before["active"]:
             run(["systemctl", "start" if before["active"] else "stop", self.unit])
+
+
+def _read_anew(unit: str) -> None:
+    """Have systemd read what an earlier step changed of a unit."""
+    if "=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", unit]):
+        run(["systemctl", "daemon-reload"])
 
 
 class Daemons:
@@ -372,8 +379,7 @@ class Restart:
         return {"before": {}, "after": {}, "diff": ["%s: restart" % self.unit], "managed": ""}
 
     def do(self, number: int) -> None:
-        if "=yes" in run(["systemctl", "show", "--property=NeedDaemonReload", self.unit]):
-            run(["systemctl", "daemon-reload"])
+        _read_anew(self.unit)
         running = [unit for unit in self.beside if result(["systemctl", "is-active", "--quiet", unit])[0] == 0]
         run(["systemctl", "restart", self.unit, *running])
 
