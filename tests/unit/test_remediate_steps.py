@@ -27,7 +27,7 @@ from fixtures.reach import Reach
 from fixtures.waiting import DeadlineError
 from remediate import lock
 from remediate.converge import apply, take_back
-from remediate.hand import files
+from remediate.hand import files, steps
 from remediate.journal import Journal, Taken, journal_path
 from remediate.model import (
     Attributes,
@@ -591,3 +591,20 @@ def test_a_cluster_that_did_not_answer_is_asked_again(site: Site, cluster: Clust
     assert preview.changes
     still = Site(site._hosts, Unreadable(unreadable="no monitor answered"), RUN, site._places)
     assert "no monitor answered" in still.previews([PoolOption(pool="vms", option="size", value="3")])[0].refused
+
+
+@pytest.mark.parametrize("kind", ["unit", "restart"])
+def test_what_is_started_is_started_with_what_was_changed_of_its_unit(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drop-in that an earlier step has written is read first."""
+    asked: list[str] = []
+
+    def systemctl(words: list[str]) -> str:
+        asked.append(words[1])
+        return "NeedDaemonReload=yes" if "--property=NeedDaemonReload" in words else "ActiveState=inactive"
+
+    monkeypatch.setattr(steps, "run", systemctl)
+    monkeypatch.setattr(steps, "result", lambda words: (0, "", ""))
+    steps.KINDS[kind](None, {"unit": "volume.service", "enable": False}).do(1)
+    assert asked.index("daemon-reload") == len(asked) - 2, "right before it is started"
