@@ -89,12 +89,13 @@ def _is_left_over(row: ServiceState, cloud: Cloud, facts: Facts) -> bool:
 
 
 @repairs("cinder.backend.state", disruption="safe")
-def let_the_back_end_connect_again(cloud: Cloud, facts: Facts) -> Iterator[Restart]:
-    """Start cinder-volume anew: its driver connects to Ceph when it starts, and gives up after a while."""
+def let_the_back_end_connect_again(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]:
+    """Start cinder-volume, or start it anew: its driver connects to Ceph then, and gives up after a while."""
     rows = need(facts.openstack.volume_services, "volume services")
     refuse_disabled(row for row in rows if row.host.endswith(f"@{cloud.cinder.backend}"))
     for host in cloud.hosts_with("cinder-volume"):
-        yield from restart_unit(cloud, facts, host, "cinder-volume")
+        down = list(run_unit(cloud, facts, host, "cinder-volume"))
+        yield from down or restart_unit(cloud, facts, host, "cinder-volume")
 
 
 # The back end's section

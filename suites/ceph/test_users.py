@@ -250,7 +250,7 @@ def test_service_can_log_in(client: Client, facts: Facts, cloud: Cloud) -> None:
     answers = {"status": tried.status, "mon dump": tried.mon_dump, "df": tried.df}
     assert answers == EVERY_LOGIN, finding(
         f"{client.host}: client.{client.user} as {account}",
-        found=f"refused: {', '.join(name for name, answered in answers.items() if not answered)} ({tried.error})",
+        found=f"no answer to {', '.join(name for name, answered in answers.items() if not answered)} ({tried.error})",
         expected="an answer to each",
         remedy=f"runuser -u {account} -- ceph --id {client.user} -s; then look at keyring, key and caps",
     )

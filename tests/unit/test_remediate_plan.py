@@ -352,6 +352,16 @@ def test_a_unit_is_started_and_not_started_anew() -> None:
     assert plan.steps[-1].step == Unit(host=CONTROLLER, role="cinder-backup", unit=unit.name, enable=True)
 
 
+def test_a_back_end_that_is_down_is_started_and_one_that_runs_is_started_anew() -> None:
+    service = cast(Service, the_facts().host(CONTROLLER).services["cinder-volume"])
+    stopped = service.model_copy(update={"unit": service.unit.model_copy(update={"active": "failed"})})
+    services = {**the_facts().host(CONTROLLER).services, "cinder-volume": stopped}
+    (step,) = asked("cinder.backend.state", "cloud", with_host(CONTROLLER, services=services))
+    assert isinstance(step, Unit)
+    (step,) = asked("cinder.backend.state", "cloud", the_facts())
+    assert isinstance(step, Restart)
+
+
 def test_what_has_no_repair_is_left_with_a_reason() -> None:
     plan = plan_of([("area.of.tomorrow", "cloud")], the_facts())
     assert [left.reason for left in plan.left] == ["there is no repair for this check yet"]
