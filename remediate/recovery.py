@@ -25,6 +25,10 @@ manual(
     "hypervisor, `virsh secret-define`, and look at `rbd mirror pool status --verbose`",
     "dr.mirror.failover_ready",
 )
+manual(
+    "only whoever makes the dumps can make one that is whole: look at what mysqldump says, and restore one by hand",
+    "dr.db.restore_test",
+)
 
 
 @repairs("dr.db.dump_fresh", disruption="safe")

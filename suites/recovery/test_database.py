@@ -10,6 +10,7 @@ from fixtures.around import each_host
 from fixtures.checks import finding
 from fixtures.cloud import Cloud, Role
 from fixtures.cloud.model import Dumps
+from fixtures.dumps import kind_of
 from fixtures.facts.base import NotMeasured, Unreadable, need
 from fixtures.facts.run import Facts
 from fixtures.facts.system import Dump
@@ -75,15 +76,10 @@ def _problem(dump: Dump, dumps: tuple[Dump, ...], wanted: Dumps) -> str:
         return "not encrypted"
     if dump.complete is False:
         return "does not end with `Dump completed`"
-    alike = [other.stat.size for other in dumps if _kind(other) == _kind(dump)]
+    alike = [other.stat.size for other in dumps if kind_of(other) == kind_of(dump)]
     if dump.stat.size < max(SMALLEST, SHRUNK * sorted(alike)[len(alike) // 2]):
         return f"only {dump.stat.size} bytes"
     return ""
-
-
-def _kind(dump: Dump) -> str:
-    """What a dump is of, by its name without dates."""
-    return re.sub(r"\d{2,}|[-_.T:]", "", dump.stat.path)
 
 
 def _covers_all(cloud: Cloud, facts: Facts, where: str, newest: list[Dump]) -> None:
