@@ -11,7 +11,7 @@ from fixtures.facts.base import Unreadable
 from fixtures.facts.host import HostFacts, Keyring, Service
 from fixtures.facts.network import Reached
 from fixtures.facts.run import Facts
-from fixtures.integration import config_of, database_engine, has_local_locks, volume_host_name
+from fixtures.integration import config_of, has_local_locks, volume_host_name
 from fixtures.oslo import OsloConfig
 from fixtures.roles import role_on
 from remediate.model import NeedsOperator
@@ -80,8 +80,8 @@ def _other_than_before(cloud: Cloud, facts: Facts, host: str, role: Role) -> str
     if not isinstance(service, Service) or service.unit.active != "active" or isinstance(service.entries, Unreadable):
         return ""
     config = config_of(told, role)
-    if database_engine(config).startswith("sqlite"):
-        return "[database] connection is no server's any more, and it would begin with an empty file"
+    if not config.get("database", "connection", "", ("DEFAULT", "sql_connection")):
+        return "[database] connection is set nowhere, and it would begin with an empty file"
     return _other_volume_service(cloud, facts, told, config) if role == "cinder-volume" else ""
 
 

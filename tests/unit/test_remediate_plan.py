@@ -460,6 +460,7 @@ def test_a_service_is_left_running_that_would_not_find_its_own(
 
 def test_a_service_that_stays_itself_is_started_anew() -> None:
     assert deletions_refused("DEFAULT", "host", CONTROLLER).steps
+    assert deletions_refused("database", "connection", "sqlite:////var/lib/cinder/cinder.sqlite").steps
 
 
 def test_a_service_is_left_running_where_the_way_to_ceph_is_barred() -> None:
