@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.checks import applies, finding
 from fixtures.cloud import Cloud
+from fixtures.cloud.model import Dumps
 from fixtures.dumps import newest_of_each
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.openstack import Image, Server, Volume
@@ -33,8 +34,7 @@ def test_database_dumps_can_be_restored(cloud: Cloud, facts: Facts, hosts: Hosts
 
     Why: a dump that nobody ever restored is a hope; that it is fresh and ends well does not say that it is taken.
     """
-    wanted = cloud.recovery.database
-    assert wanted is not None
+    wanted = _named(cloud)
     dumps = need(facts.host(wanted.host).system.dumps, f"{wanted.host}:{wanted.path}")
     newest = newest_of_each(dumps)
     sealed = [dump.stat.path for dump in newest if dump.content == "encrypted"]
@@ -49,6 +49,12 @@ def test_database_dumps_can_be_restored(cloud: Cloud, facts: Facts, hosts: Hosts
     assert not problems, finding(
         f"{wanted.host}: {', '.join(paths)}", found=problems, expected="all that is older than the dump", remedy=REMEDY
     )
+
+
+def _named(cloud: Cloud) -> Dumps:
+    if cloud.recovery.database is None:
+        raise NotMeasured("the cloud file names no dumps (recovery.database)")
+    return cloud.recovery.database
 
 
 def _missing(restored: Restored, facts: Facts, age: float) -> Iterator[str]:
