@@ -60,7 +60,7 @@ class CriticalPath:
 
 def critical_path(entries: Iterable[Entry]) -> CriticalPath | None:
     """Return the chain of journeys that decides how long all took; None where there was none."""
-    steps = [Step(entry, entry.effort) for entry in entries if entry.effort]
+    steps = [Step(it, it.effort) for it in entries if it.effort and it.outcome != "not applicable"]
     if not steps:
         return None
     last = max(steps, key=lambda step: step.effort.ended)

@@ -36,6 +36,13 @@ def test_without_journeys_there_is_no_chain() -> None:
     assert critical_path([entry("ceph.health", "cloud")]) is None
 
 
+def test_what_did_not_apply_is_no_step() -> None:
+    skipped = journey("fn.server.bfv", "gw0", 60, 60).model_copy(update={"outcome": "not applicable"})
+    path = critical_path((*JOURNEYS, skipped))
+    assert path
+    assert [step.entry.check for step in path.steps] == ["fn.image.upload", "lm.volume"]
+
+
 def test_more_work_than_time_leaves_nothing_to_the_cloud() -> None:
     path = critical_path([journey("fn.image.upload", "gw0", 0, 1, own=1.5)])
     assert path
