@@ -33,7 +33,7 @@ class Header(_Line):
     version: Literal[1] = VERSION
     run: str
     fsid: str
-    """The cluster's, so that a journal is never applied to another cloud of that name."""
+    """The cluster's, so that a journal is never applied to another cloud of that name; "" where Ceph was silent."""
     pid: int
 
 
@@ -162,14 +162,17 @@ def journal_path(folder: Path, run: str) -> Path:
 
 
 def left_by_runs(folder: Path, fsid: str) -> dict[str, list[Taken]]:
-    """Return what the runs on a cluster took and did not take back, oldest first; what is no journal is left out."""
+    """Return what the runs on a cluster took and did not take back, oldest first; what is no journal is left out.
+
+    A run that began while Ceph was silent may be of this cluster, and what it owes is owed.
+    """
     found = {}
     for run in runs(folder):
         try:
             lines = _read(journal_path(folder, run))
         except RecordError:
             continue
-        if _headed(lines).fsid == fsid:
+        if _headed(lines).fsid in (fsid, ""):
             found[run] = _taken(lines)
     return found
 

@@ -1,6 +1,6 @@
-"""Runs that are killed at any moment, one after another: nothing of them is left.
+"""Runs that are killed at any moment, some of them beside each other: nothing of them is left.
 
-How many: OSC_TEST_KILLS. Which journeys, and the moments, follow from OSC_TEST_SEED and the number.
+How many: OSC_TEST_KILLS. Which journeys, and the moments, follow from OSC_TEST_SEED and the number of the round.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.lab.harness import LabUnderTest
 
 KILLS = int(os.environ.get("OSC_TEST_KILLS", "100"))
 SEED = int(os.environ.get("OSC_TEST_SEED", "20261122"))
+BESIDE = 4
+"""Runs at once."""
 JOURNEYS = (
     "fn.image",
     "fn.volume",
@@ -30,25 +33,33 @@ LONGEST = 90.0
 
 
 @pytest.mark.whole_table
-@pytest.mark.parametrize("number", range(KILLS))
-def test_a_run_that_is_killed_leaves_nothing(lab: LabUnderTest, number: int) -> None:
+@pytest.mark.parametrize("number", range(-(-KILLS // BESIDE)))
+def test_runs_that_are_killed_leave_nothing(lab: LabUnderTest, number: int) -> None:
     chance = random.Random(SEED * 1000 + number)
     before = _images(lab)
-    with lab.started("-m", "dynamic", "-k", chance.choice(JOURNEYS), "-n", chance.choice(("0", "2"))) as process:
+    with ExitStack() as stack:
+        runs = [stack.enter_context(lab.started(*_options(chance))) for _ in range(BESIDE)]
         lab.wait_for_scratch("project")
-        _pause(chance.uniform(0, LONGEST), lambda: process.poll() is None)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        begun = time.monotonic()
+        for run, moment in zip(runs, sorted(chance.uniform(0, LONGEST) for _ in runs), strict=True):
+            _kill(run, begun + moment)
     swept = lab.python("-m", "pytest", "--cloud", lab.cloud_file, "--sweep")
     assert swept.returncode == 0, swept.stdout
-    assert lab.scratch_names() == []
-    assert _images(lab) == before
+    assert lab.scratch_names() == [], swept.stdout
+    assert _images(lab) == before, swept.stdout
 
 
-def _pause(seconds: float, goes_on: Callable[[], bool]) -> None:
-    end = time.monotonic() + seconds
-    while goes_on() and time.monotonic() < end:
-        time.sleep(0.1)
+def _options(chance: random.Random) -> tuple[str, ...]:
+    return "-m", "dynamic", "-k", chance.choice(JOURNEYS), "-n", chance.choice(("0", "2"))
+
+
+def _kill(run: subprocess.Popen[bytes], moment: float) -> None:
+    """Kill a run with its workers at a moment, unless it ends before."""
+    try:
+        run.wait(max(0.0, moment - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def _images(lab: LabUnderTest) -> str:

@@ -14,7 +14,7 @@ from fixtures.ceph.access import Header
 from fixtures.facts.ceph import Mirror, RbdLock, RbdWatcher, TrashEntry
 from remediate import ceph_steps
 from remediate.converge import apply, take_back
-from remediate.journal import Journal
+from remediate.journal import Journal, left_by_runs
 from remediate.model import (
     Balancer,
     BreakLock,
@@ -310,3 +310,13 @@ def test_initialisation_is_not_taken_back_under_options_of_the_pool(cluster: Clu
     cluster.overridden["rbd_cache"] = "true"
     with pytest.raises(CephError, match="options of the pool"):
         ceph_steps.bring(cast(CephAccess, cluster), PoolInit(pool="volumes"), {"initialised": False})
+
+
+@pytest.mark.parametrize(("begun_with", "counts"), [(FSID, True), ("", True), ("0" * 36, False)])
+def test_runs_on_this_cluster_are_known_later(tmp_path: Path, begun_with: str, counts: bool) -> None:
+    """Also one that began while Ceph was silent: it has no fsid, and what it owes is owed."""
+    journal = Journal.create(tmp_path, RUN, begun_with)
+    journal.intend(REVERSIBLE[0], {}, {})
+    journal.close()
+
+    assert (RUN in left_by_runs(tmp_path, FSID)) is counts
