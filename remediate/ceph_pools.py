@@ -221,18 +221,23 @@ def let_the_autoscaler_size_it(pool_name: str, facts: Facts) -> Iterator[PoolOpt
     yield PoolOption(pool=pool_name, option="pg_autoscale_mode", value="on")
 
 
-@repairs("ceph.pool.pg_num", disruption="disruptive")
+@repairs("ceph.pool.pg_num", disruption="disruptive", lags=True)
 def leave_the_number_to_the_autoscaler(pool_name: str, facts: Facts) -> Iterator[PoolOption]:
-    """Switch the autoscaler on where it is off; where it only warns, somebody wants to choose."""
+    """Round the number, for the autoscaler leaves what is less than three times off, and switch that on.
+
+    Where it only warns, somebody wants to choose.
+    """
     pool = _pool(facts, pool_name)
+    near = 1 << max(0, (pool.pg_num - 1).bit_length())
     if pool.autoscale_mode == "warn":
-        near = 1 << max(0, (pool.pg_num - 1).bit_length())
         raise NeedsOperator(
             f"pool {pool_name} is sized by hand (pg_autoscale_mode warn); groups that are split or merged move data",
             f"ceph osd pool set {pool_name} pg_num {near}",
             f"ceph osd pool set {pool_name} pg_autoscale_mode on",
         )
     yield from let_the_autoscaler_size_it(pool_name, facts)
+    if pool.pg_num.bit_count() != 1:
+        yield PoolOption(pool=pool_name, option="pg_num", value=str(near))
 
 
 # Room

@@ -76,6 +76,9 @@ def _pool_of(ceph: CephAccess, name: str) -> dict[str, Any]:
 
 
 def _pool_option(ceph: CephAccess, step: PoolOption) -> State:
+    if step.option == "pg_num":  # it is reached by and by; since Nautilus a pool tells what it is on the way to
+        pool = _pool_of(ceph, step.pool)
+        return {"value": str(pool.get("pg_num_target", pool["pg_num"]))}
     try:
         told = ceph.mon("osd pool get", pool=step.pool, var=step.option)
     except CephError as error:

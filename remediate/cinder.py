@@ -20,9 +20,10 @@ from fixtures.integration import (
     sharing_volumes_pool,
 )
 from fixtures.oslo import OsloConfig
+from fixtures.roles import role_on
 from fixtures.sizes import is_power_of_two
-from remediate.model import NeedsOperator, Option, Restart, Secret, Unit, VolumeType
-from remediate.options import Configuration
+from remediate.model import CinderRow, NeedsOperator, Option, Restart, Secret, Unit, VolumeType
+from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
 from remediate.secrets import hold, holds, wanted_uuid
 from remediate.services import refuse_disabled, restart_unit, revive, run_unit
@@ -55,8 +56,8 @@ def _as_by_default(files: Configuration, options: Defaults) -> Iterator[Option]:
 
 
 @repairs("cinder.service.up", disruption="safe")
-def run_the_volume_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]:
-    """Enable and start units; then start anew those that do not report; dead rows are a person's to remove."""
+def run_the_volume_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart | CinderRow]:
+    """Enable and start units; then start anew those that do not report; then remove rows that nobody reports to."""
     places = [(host, role) for role in ROLES for host in cloud.hosts_with(role)]
     stopped = [step for place in places for step in run_unit(cloud, facts, *place)]
     yield from stopped
@@ -71,12 +72,32 @@ def run_the_volume_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Resta
     if steps:
         return
     dead = [row for row in rows if _is_left_over(row, cloud, facts)]
-    if dead:
-        raise NeedsOperator(
-            "rows of back ends or hosts that are no more; what is removed does not come back",
-            *(f"cinder-manage service remove {row.binary} {row.host}" for row in dead),
-        )
     refuse_disabled(rows)
+    _refuse_used(dead, facts)
+    yield from _without_rows(dead, cloud, facts)
+
+
+def _refuse_used(dead: Iterable[ServiceState], facts: Facts) -> None:
+    """Keep a row that volumes are bound to: they are told of a service by it, and bound to another one first."""
+    volumes = need(facts.openstack.volumes, "volumes")
+    used = sorted({row.host for row in dead if any(it.host.partition("#")[0] == row.host for it in volumes)})
+    if used:
+        raise NeedsOperator(
+            f"volumes are bound to {', '.join(used)}, which is no more: bind them to another back end, or delete them",
+            *(
+                f"cinder-manage volume update_host --currenthost {name}#POOL --newhost HOST@BACKEND#POOL"
+                for name in used
+            ),
+            *(f"cinder-manage service remove cinder-volume {name}" for name in used),
+        )
+
+
+def _without_rows(dead: Iterable[ServiceState], cloud: Cloud, facts: Facts) -> Iterator[CinderRow]:
+    host = cloud.hosts_with("cinder-volume")[0]
+    for row in dead:
+        refuse_container(facts, host, "cinder-volume", f"cinder-manage service remove {row.binary} {row.host}")
+        account = role_on(cloud, host, "cinder-volume").account
+        yield CinderRow(host=host, account=account, binary=row.binary, row=row.host)
 
 
 def _is_left_over(row: ServiceState, cloud: Cloud, facts: Facts) -> bool:
@@ -382,11 +403,36 @@ def _rebinding(hosts: Iterable[str], new: str) -> Iterator[str]:
         yield f"cinder-manage volume update_host --currenthost {host} --newhost {new}"
 
 
-manual(
-    "the name that volumes are bound to, or the cluster and its locks, are chosen once: volumes must be bound to the "
-    "new name with it (cinder-manage volume update_host), while nobody uses them",
-    "cinder.config.ha_host",
-)
+@repairs("cinder.config.ha_host", disruption="safe")
+def report_under_the_name_that_volumes_know(cloud: Cloud, facts: Facts) -> Iterator[Option]:
+    """Take back a new name of the only cinder-volume, while all volumes are bound to its old one, as which it runs.
+
+    A cluster, its locks, and the common name of several are chosen by a person.
+    """
+    hosts = cloud.hosts_with("cinder-volume")
+    old = _running_name_of_volumes(cloud, facts)
+    configs = {name: Configuration(cloud, facts, name, "cinder-volume") for name in hosts}
+    if len(hosts) != 1 or not old or any(files.now.get("DEFAULT", "cluster", "") for files in configs.values()):
+        raise NeedsOperator(
+            "the name that volumes are bound to, or the cluster and its locks, are chosen once: volumes are bound to "
+            "the new name with it, while nobody uses them",
+            f"[{cloud.cinder.backend}]",
+            "backend_host = NAME  # alike on all hosts of cinder-volume",
+            "cinder-manage volume update_host --currenthost OLD@BACKEND#POOL --newhost NAME@BACKEND#POOL",
+        )
+    for step in _own(configs[hosts[0]], "backend_host", old):
+        yield step.model_copy(update={"restarts": ()})
+
+
+def _running_name_of_volumes(cloud: Cloud, facts: Facts) -> str:
+    """The one name under which the back end reports, if all of its volumes are bound to it; else ""."""
+    ours = f"@{cloud.cinder.backend}"
+    volumes = {it.host.partition("@")[0] for it in need(facts.openstack.volumes, "volumes") if f"{ours}#" in it.host}
+    rows = [row for row in need(facts.openstack.volume_services, "volume services") if row.host.endswith(ours)]
+    named = {row.host.removesuffix(ours) for row in rows if row.state == "up"}
+    return named.pop() if len(rows) == len(named) == 1 and volumes <= named else ""
+
+
 manual(
     "the record is refreshed while its server is stopped: openstack server stop, then nova-manage volume_attachment "
     "refresh SERVER VOLUME CONNECTOR, or by a live migration; both touch the guest",

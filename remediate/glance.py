@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NoReturn
 
-from fixtures import releases
+from fixtures import inventory, releases
 from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
+from fixtures.facts.ceph import RbdImage
 from fixtures.facts.host import IniFile
 from fixtures.facts.openstack import Image
 from fixtures.facts.run import Facts
@@ -15,8 +15,17 @@ from fixtures.integration import SINGLE_STORE, backend_section, config_of, glanc
 from fixtures.policies import location_problems
 from fixtures.sizes import is_power_of_two
 from fixtures.targets import service_of
-from remediate.model import Attributes, ImageStore, NeedsOperator, Option, Restart, Unit
-from remediate.options import Configuration
+from remediate.model import (
+    Attributes,
+    EmptyCache,
+    ImageStore,
+    NeedsOperator,
+    NewSnapshot,
+    Option,
+    Restart,
+    Unit,
+)
+from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
 from remediate.services import restart_unit, run_unit
 
@@ -232,17 +241,16 @@ def close_locations_to_tenants(glance_host: str, cloud: Cloud, facts: Facts) -> 
 
 
 @repairs("glance.config.paste_flavor", disruption="safe")
-def take_the_cache_out_of_the_pipeline(glance_host: str, cloud: Cloud, facts: Facts) -> Iterator[Option]:
-    """Set the plain flavor; what a cache left behind is a person's to remove."""
+def take_the_cache_out_of_the_pipeline(glance_host: str, cloud: Cloud, facts: Facts) -> Iterator[Option | EmptyCache]:
+    """Set the plain flavor; then remove the copies that the cache left behind, which nothing reads any more."""
     files = _files(glance_host, cloud, facts)
     if files.now.get("paste_deploy", "flavor") != "keystone":
         yield from files.set("paste_deploy", "flavor", "keystone")
         return
     cache = need(service_of(facts.host(glance_host), "glance-api").folders.get("image_cache_dir"), "image_cache_dir")
-    raise NeedsOperator(
-        f"{cache.files} files ({cache.size} bytes) of a cache that is not in use; deleted files do not come back",
-        f"find {cache.path} -type f -delete",
-    )
+    refuse_container(facts, glance_host, "glance-api", f"find {cache.path} -type f -delete  # inside of it")
+    if cache.files:
+        yield EmptyCache(host=glance_host, path=cache.path)
 
 
 @repairs("glance.config.keystone", disruption="safe")
@@ -368,20 +376,36 @@ def _moving(image: Image, cloud: Cloud) -> tuple[str, ...]:
 
 
 @repairs("glance.image.rbd_backing", disruption="safe")
-def list_the_images_that_are_not_whole(cloud: Cloud, facts: Facts) -> NoReturn:
-    """Say how a snapshot is made anew; what is cut off or gone must be uploaded again by who has it."""
+def make_snapshots_of_whole_images(cloud: Cloud, facts: Facts) -> Iterator[NewSnapshot]:
+    """Make `snap` of active images of Glance's size that nobody writes to: Glance made it when all was there.
+
+    What is cut off or gone must be uploaded again by who has it.
+    """
     pool = cloud.ceph.pools.images
     stored = {image.name: image for image in need(facts.ceph.images.get(pool), f"images of pool {pool}")}
-    lines = []
-    for image in _images(facts):
+    writers = need(inventory.content_of(facts, pool).watchers, f"who has images of pool {pool} open")
+    protect, lines, steps = not facts.ceph.clone_v2, [], []
+    for image in (it for it in _images(facts) if it.status == "active"):
         found = stored.get(image.id)
-        if found and not any(snapshot.name == "snap" for snapshot in found.snapshots):
-            lines += [f"rbd snap create {pool}/{image.id}@snap", f"rbd snap protect {pool}/{image.id}@snap"]
-        elif found and found.size != image.size:
+        if found is None:
+            if f"/{pool}/{image.id}/" in image.direct_url:
+                lines.append(f"# {image.id} ({image.name}) has no data: upload it again, delete this one")
+        elif found.size != image.size:
             lines.append(f"# {image.id} ({image.name}) is {found.size} bytes of {image.size}: upload it again")
-        elif image.status == "active" and found is None and f"/{pool}/{image.id}/" in image.direct_url:
-            lines.append(f"# {image.id} ({image.name}) has no data: upload it again, delete this one")
-    raise NeedsOperator("whether what is in the pool is the whole image only its owner's checksum tells", *lines)
+        elif _lacks_snapshot(found, protect):
+            step = NewSnapshot(pool=pool, image=image.id, snapshot="snap")
+            if image.id in writers:
+                lines.append(f"{step}  # somebody has it open: rbd status {pool}/{image.id}")
+            else:
+                steps.append(step)
+    if not steps:
+        raise NeedsOperator("who has the images must upload them again; no snapshot makes them whole", *lines)
+    yield from steps
+
+
+def _lacks_snapshot(image: RbdImage, protect: bool) -> bool:
+    snapshot = next((one for one in image.snapshots if one.name == "snap"), None)
+    return snapshot is None or (protect and not snapshot.protected)
 
 
 manual(

@@ -10,7 +10,7 @@ from fixtures.facts.base import need
 from fixtures.facts.images import ImageLook, PoolContent
 from fixtures.facts.run import Facts
 from fixtures.sizes import MIB
-from remediate.model import BreakLock, File, FromTrash, IntoTrash, NeedsOperator
+from remediate.model import BreakLock, File, FromTrash, IntoTrash, NeedsOperator, OldSnapshot
 from remediate.registry import manual, repairs
 
 manual(
@@ -87,17 +87,31 @@ def _put_away(
 
 
 @repairs("hyg.snapshot.orphan", disruption="destructive")
-def tell_of_snapshots(facts: Facts, cloud: Cloud) -> Iterable[IntoTrash]:
-    """Say what a person would do."""
+def remove_snapshots_of_nobody(facts: Facts, cloud: Cloud) -> Iterator[OldSnapshot]:
+    """Remove snapshots that no row of Cinder's explains and nothing is cloned from, for good."""
     pool, found = cloud.ceph.pools.volumes, inventory.snapshots(cloud, facts)
     content = inventory.content_of(facts, pool)
+    known = {row.id for row in need(facts.openstack.volumes, "volumes")}
     unused = [
         f"{image}@{name}"
         for image, names in inventory.clone_snapshots(content).items()
         for name in names
-        if image in content.looks and not content.looks[image].clones.get(name, ("unseen",))
+        if _was_cloned_from(content, f"{image}@{name}") is False and not any(uuid in name for uuid in known)
     ]
-    raise _orphans(pool, (), found.lost, [*found.orphans, *unused])
+    specs = [*found.orphans, *unused]
+    free = [spec for spec in specs if cloud.hygiene.alone and _was_cloned_from(content, spec) is False]
+    if not free:
+        raise _orphans(pool, (), found.lost, specs)
+    for spec in free:
+        image, _, name = spec.partition("@")
+        yield OldSnapshot(pool=pool, image=image, snapshot=name)
+
+
+def _was_cloned_from(content: PoolContent, spec: str) -> bool | None:
+    """Whether a snapshot of a pool has clones; None where it was not looked at, or is of another pool."""
+    image, _, name = spec.partition("@")
+    look = content.looks.get(image)
+    return bool(look.clones[name]) if look and name in look.clones else None
 
 
 def _orphans(pool: str, images: Iterable[str], lost: Iterable[str], snapshots: Iterable[str] = ()) -> NeedsOperator:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import NoReturn
 
 from fixtures import releases
 from fixtures.cloud import Cloud
@@ -14,8 +13,8 @@ from fixtures.facts.host import Certificate, HostFacts
 from fixtures.facts.run import Facts
 from fixtures.targets import libvirt_of, service_of
 from remediate.libvirt import libvirt_options
-from remediate.model import Attributes, NeedsOperator, Option, Restart
-from remediate.options import Configuration
+from remediate.model import Attributes, NeedsOperator, Option, Restart, Unit
+from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
 
 PORTS = {"tls": 16514, "tcp": 16509, "ssh": 22}
@@ -88,19 +87,14 @@ def _from_outside(text: str) -> bool:
 
 
 @repairs("lm.libvirt.listen", disruption="disruptive")
-def say_how_libvirt_listens(hypervisor: str, cloud: Cloud, facts: Facts) -> NoReturn:
-    """Say what is missing: the socket here, or the way to a peer."""
+def open_libvirts_socket(hypervisor: str, cloud: Cloud, facts: Facts) -> Iterator[Unit]:
+    """Open the socket here; what else bars the way to a peer is a person's. Guests run on meanwhile."""
     transport = cloud.policy.migration_transport
     libvirt = libvirt_of(facts.host(hypervisor))
     ports = {one.port for one in need(facts.host(hypervisor).listening, f"{hypervisor}: sockets")}
     if PORTS[transport] not in ports:
-        modular = need(libvirt.daemon, f"{hypervisor}: libvirt's daemon").name != "libvirtd"
-        unit = "virtproxyd" if modular else "libvirtd"
-        raise NeedsOperator(
-            f"{hypervisor}: the daemon must stop for its socket to open; calls to libvirt fail meanwhile",
-            *(f"systemctl stop {unit}.service", f"systemctl enable --now {unit}-{transport}.socket"),
-            f"systemctl start {unit}.service",
-        )
+        yield _socket(hypervisor, transport, facts)
+        return
     if transport == "tcp" and libvirt.tcp_auth == "none":
         raise NeedsOperator(
             f"{hypervisor}: whoever connects is root here; TLS, or SASL with accounts, is a choice of yours",
@@ -112,6 +106,24 @@ def say_how_libvirt_listens(hypervisor: str, cloud: Cloud, facts: Facts) -> NoRe
         + "; ".join(f"{name}: {why}" for name, why in failed.items()),
         *(f"virsh -c qemu+{transport}://{name}/system hostname  # on {hypervisor}" for name in failed),
     )
+
+
+def _socket(hypervisor: str, transport: str, facts: Facts) -> Unit:
+    libvirt = libvirt_of(facts.host(hypervisor))
+    modular = need(libvirt.daemon, f"{hypervisor}: libvirt's daemon").name != "libvirtd"
+    daemon = "virtproxyd" if modular else "libvirtd"
+    lines = (
+        f"systemctl stop {daemon}.service",
+        f"systemctl enable --now {daemon}-{transport}.socket",
+        f"systemctl start {daemon}.service",
+    )
+    refuse_container(facts, hypervisor, "libvirt", *lines)
+    if transport == "ssh":
+        raise NeedsOperator(f"{hypervisor}: nothing takes ssh, by which guests would migrate", "systemctl start ssh")
+    if transport == "tcp" and libvirt.tcp_auth == "none":
+        raise NeedsOperator(f"{hypervisor}: whoever connects would be root here; ask for SASL or TLS first", *lines)
+    socket = f"{daemon}-{transport}.socket"
+    return Unit(host=hypervisor, unit=socket, behind=f"{daemon}.service", restarts=("nova-compute",))
 
 
 @repairs("lm.config.flags", disruption="safe")

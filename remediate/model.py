@@ -201,6 +201,7 @@ class Unit(_HostStep):
     """A systemd unit that must run, and with `enable` also after the next boot.
 
     With a role, it is waited for that service to be up in the API's eyes.
+    A socket is opened only while the daemon `behind` it, which listens otherwise, is stopped for a moment.
     """
 
     kind: Literal["unit"] = "unit"
@@ -208,6 +209,7 @@ class Unit(_HostStep):
     role: Role | None = None
     unit: str
     enable: bool = True
+    behind: str = ""
 
     def __str__(self) -> str:
         return f"{self.host}: {self.unit} enabled and running"
@@ -221,6 +223,32 @@ class Daemons(_HostStep):
 
     def __str__(self) -> str:
         return f"{self.host}: every ceph-{self.daemon} runs"
+
+
+class CinderRow(_HostStep):
+    """A row of Cinder's service list that is removed: nobody reports to it, and no configuration names its back end."""
+
+    kind: Literal["cinder-row"] = "cinder-row"
+    irreversible: ClassVar[str] = "a row comes back by itself when its service reports again, and not before"
+    disruption: Disruption | None = "destructive"
+    account: str
+    binary: str
+    row: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: cinder-manage service remove {self.binary} {self.row}"
+
+
+class EmptyCache(_HostStep):
+    """The folder of Glance's image cache, which nothing reads, without the copies of images in it."""
+
+    kind: Literal["empty-cache"] = "empty-cache"
+    irreversible: ClassVar[str] = "copies of images are removed; the images themselves stay in their store"
+    disruption: Disruption | None = "destructive"
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: no copies of images in {self.path}"
 
 
 class Restart(_HostStep):
@@ -485,6 +513,32 @@ class BreakLock(_Step):
         return f"rbd lock rm {self.pool}/{self.image} '{self.lock}' {self.owner}"
 
 
+class NewSnapshot(_Step):
+    """A protected snapshot of an image as it is now; it is taken back only while nothing was cloned from it."""
+
+    kind: Literal["new-snapshot"] = "new-snapshot"
+    pool: str
+    image: str
+    snapshot: str
+
+    def __str__(self) -> str:
+        return "rbd snap create {0}; rbd snap protect {0}".format(f"{self.pool}/{self.image}@{self.snapshot}")
+
+
+class OldSnapshot(_Step):
+    """A snapshot that is removed for good, while nothing is cloned from it."""
+
+    kind: Literal["old-snapshot"] = "old-snapshot"
+    irreversible: ClassVar[str] = "what a snapshot held of former days is gone with it"
+    disruption: Disruption | None = "destructive"
+    pool: str
+    image: str
+    snapshot: str
+
+    def __str__(self) -> str:
+        return f"rbd snap rm {self.pool}/{self.image}@{self.snapshot}"
+
+
 class ObjectMap(_Step):
     """An image's object map, made anew from the objects that are there."""
 
@@ -515,10 +569,13 @@ HostStep = (
     | Unit
     | Daemons
     | Restart
+    | CinderRow
+    | EmptyCache
 )
 PoolStep = PoolOption | PoolApplication | PoolQuota
 MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer
-RbdStep = NewPool | PoolInit | PoolOverride | PoolMirror | TrashSchedule | IntoTrash | FromTrash | BreakLock | ObjectMap
+RbdPoolStep = NewPool | PoolInit | PoolOverride | PoolMirror | TrashSchedule
+RbdStep = RbdPoolStep | IntoTrash | FromTrash | BreakLock | ObjectMap | NewSnapshot | OldSnapshot
 CephStep = MonStep | RbdStep
 ApiStep = VolumeType | ImageStore
 Step = HostStep | CephStep | ApiStep

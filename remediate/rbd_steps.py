@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from fixtures.ceph import CephAccess, CephDenied, CephError, Change
+from fixtures.ceph import CephAccess, CephDenied, CephError, Change, Does
 from fixtures.facts.base import NotMeasured
 from remediate.model import (
     BreakLock,
     FromTrash,
     IntoTrash,
     NewPool,
+    NewSnapshot,
     ObjectMap,
+    OldSnapshot,
     PoolInit,
     PoolMirror,
     PoolOverride,
@@ -29,24 +31,27 @@ _INFO = "rbd_info"
 def wanted(step: RbdStep) -> State:
     """Return the state that the step brings about."""
     match step:
-        case NewPool():
-            return {"exists": True}
-        case PoolInit():
-            return {"initialised": True}
         case PoolOverride():
             return {"value": step.value}
         case PoolMirror():
             return {"mode": step.mode}
-        case TrashSchedule():
-            return {"scheduled": True}
-        case IntoTrash():
-            return {"place": "trash"}
-        case FromTrash():
-            return {"place": "nowhere"}
-        case BreakLock():
-            return {"locked": False}
-        case ObjectMap():
-            return {"valid": True}
+        case _:
+            return dict(_WANTED[type(step)])
+
+
+_WANTED: Mapping[type, State] = MappingProxyType(
+    {
+        NewPool: {"exists": True},
+        PoolInit: {"initialised": True},
+        TrashSchedule: {"scheduled": True},
+        IntoTrash: {"place": "trash"},
+        FromTrash: {"place": "nowhere"},
+        BreakLock: {"locked": False},
+        ObjectMap: {"valid": True},
+        NewSnapshot: {"there": True, "protected": True},
+        OldSnapshot: {"there": False, "protected": False},
+    }
+)
 
 
 def _refuse(ceph: CephAccess, step: RbdStep, code: int, why: str) -> CephError:
@@ -183,6 +188,46 @@ def _rebuild(ceph: CephAccess, step: ObjectMap, state: State) -> None:
     ceph.change(Change("rebuild-map", step.pool, (step.image,)))
 
 
+def _snapshot(ceph: CephAccess, step: NewSnapshot | OldSnapshot) -> State:
+    image = ceph.image(step.pool, step.image)
+    if image is None:
+        raise _refuse(ceph, step, errno.ENOENT, "no such image")
+    found = next((one for one in image.snapshots if one.name == step.snapshot), None)
+    return {"there": found is not None, "protected": found is not None and found.protected}
+
+
+def _make_snapshot(ceph: CephAccess, step: NewSnapshot, state: State) -> None:
+    if not state["there"]:
+        _end_snapshot(ceph, step)
+        return
+    now = _snapshot(ceph, step)
+    if not now["there"]:
+        _change_snapshot(ceph, step, "make-snapshot")
+    if now["protected"] != state["protected"]:
+        _change_snapshot(ceph, step, "protect-snapshot" if state["protected"] else "unprotect-snapshot")
+
+
+def _remove_snapshot(ceph: CephAccess, step: OldSnapshot, state: State) -> None:
+    _forwards_only(ceph, step, state)
+    _end_snapshot(ceph, step)
+
+
+def _end_snapshot(ceph: CephAccess, step: NewSnapshot | OldSnapshot) -> None:
+    now = _snapshot(ceph, step)
+    look = ceph.looks(step.pool, [step.image])[step.image]
+    clones = look.clones.get(step.snapshot)
+    if clones:
+        raise _refuse(ceph, step, errno.EBUSY, f"{', '.join(clones)} was cloned from it by now")
+    if now["protected"]:
+        _change_snapshot(ceph, step, "unprotect-snapshot")
+    if now["there"]:
+        _change_snapshot(ceph, step, "remove-snapshot")
+
+
+def _change_snapshot(ceph: CephAccess, step: NewSnapshot | OldSnapshot, does: Does) -> None:
+    ceph.change(Change(does, step.pool, (step.image, step.snapshot)))
+
+
 def _forwards_only(ceph: CephAccess, step: RbdStep, state: State) -> None:
     if state != wanted(step):
         raise _refuse(ceph, step, errno.ENOTSUP, step.irreversible)
@@ -199,6 +244,8 @@ LOOKS: Mapping[type, Callable[[CephAccess, Any], State]] = MappingProxyType(
         FromTrash: _place,
         BreakLock: _lock,
         ObjectMap: _map,
+        NewSnapshot: _snapshot,
+        OldSnapshot: _snapshot,
     }
 )
 BRINGS: Mapping[type, Callable[[CephAccess, Any, State], None]] = MappingProxyType(
@@ -212,5 +259,7 @@ BRINGS: Mapping[type, Callable[[CephAccess, Any, State], None]] = MappingProxyTy
         FromTrash: _purge,
         BreakLock: _break,
         ObjectMap: _rebuild,
+        NewSnapshot: _make_snapshot,
+        OldSnapshot: _remove_snapshot,
     }
 )

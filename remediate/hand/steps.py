@@ -6,7 +6,7 @@ import tempfile
 from typing import Any, Callable, Dict, List, Optional
 from xml.sax.saxutils import escape
 
-from remediate.hand import ceph_ini, edits, files, ini, packages
+from remediate.hand import ceph_ini, edits, files, ini, packages, services
 from remediate.hand.commands import result, run
 from remediate.hand.files import Content, Json, Refused, State
 
@@ -14,6 +14,7 @@ URI = "qemu:///system"
 SECRETS = "/etc/libvirt/secrets"
 KEYRINGS = "/etc/ceph"
 DIRECTORY_MODE = 0o755
+TRIES = 5
 
 
 class Hand:
@@ -259,6 +260,7 @@ class Unit:
 
     def __init__(self, hand: Hand, step: Json) -> None:
         self.hand, self.step, self.unit = hand, step, step["unit"]
+        self.behind = step.get("behind", "")
 
     def look(self) -> State:
         told = run(["systemctl", "show", "--property=ActiveState,UnitFileState", self.unit])
@@ -283,14 +285,34 @@ class Unit:
         if not before["active"]:
             _read_anew(self.unit)
             result(["systemctl", "reset-failed", self.unit])
-            run(["systemctl", "start", self.unit])
+            self._begin("start")
 
     def undo(self, number: int, before: State) -> None:
         now = self.look()
         if now["enabled"] != before["enabled"]:
             run(["systemctl", "--quiet", "enable" if before["enabled"] else "disable", self.unit])
         if now["active"] != before["active"]:
-            run(["systemctl", "start" if before["active"] else "stop", self.unit])
+            self._begin("start" if before["active"] else "stop")
+
+    def _begin(self, verb: str) -> None:
+        if self.behind:
+            self._while_stopped(verb)
+        else:
+            run(["systemctl", verb, self.unit])
+
+    def _while_stopped(self, verb: str) -> None:
+        """Clients of the daemon may start it before the socket is open, by its other sockets; then it is tried anew."""
+        for _ in range(TRIES):
+            run(["systemctl", "stop", self.behind])
+            rc, _, complaint = result(["systemctl", verb, self.unit])
+            started = result(["systemctl", "start", self.behind])[0] == 0
+            if rc == 0 and started:
+                return
+            if not started:  # as a daemon without the certificates that it would need
+                result(["systemctl", "stop" if verb == "start" else "start", self.unit])
+                run(["systemctl", "start", self.behind])
+                raise Refused("%s does not start with %s %s" % (self.behind, self.unit, verb))
+        raise Refused("%s: %s: %s" % (self.unit, verb, complaint.strip()[-300:]))
 
 
 def _read_anew(unit: str) -> None:
@@ -401,6 +423,8 @@ KINDS: Dict[str, Any] = {
     "unit": Unit,
     "daemons": Daemons,
     "restart": Restart,
+    "cinder-row": services.CinderRow,
+    "empty-cache": services.EmptyCache,
 }
 
 

@@ -325,6 +325,9 @@ def test_an_ask_reads_like_the_command() -> None:
         (Change("remove-from-trash", "p", ("12af",)), "trash rm --no-progress p/12af"),
         (Change("break-lock", "p", ("disk", "auto 4711", "client.5")), "lock rm p/disk 'auto 4711' client.5"),
         (Change("rebuild-map", "p", ("disk",)), "object-map rebuild --no-progress p/disk"),
+        (Change("make-snapshot", "p", ("disk", "snap")), "snap create --no-progress p/disk@snap"),
+        (Change("protect-snapshot", "p", ("disk", "snap")), "snap protect p/disk@snap"),
+        (Change("remove-snapshot", "p", ("disk", "a b")), "snap rm --no-progress 'p/disk@a b'"),
     ],
 )
 def test_a_change_is_a_command_of_rbd(change: Change, command: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from fixtures.ceph import Ask, CephAccess, CephDenied, CephError, Change
 from fixtures.ceph.access import Header
-from fixtures.facts.ceph import Mirror, RbdLock, RbdWatcher, TrashEntry
+from fixtures.facts.ceph import Mirror, RbdImage, RbdLock, RbdSnapshot, RbdWatcher, TrashEntry
+from fixtures.facts.images import ImageLook
 from remediate import ceph_steps
 from remediate.converge import apply, take_back
 from remediate.journal import Journal, left_by_runs
@@ -24,7 +25,9 @@ from remediate.model import (
     IntoTrash,
     MinClient,
     NewPool,
+    NewSnapshot,
     ObjectMap,
+    OldSnapshot,
     PoolInit,
     PoolMirror,
     PoolOption,
@@ -45,7 +48,7 @@ class Cluster:
     """As much of a cluster as steps on pools and images ask for."""
 
     source: str = "made up"
-    pools: dict[str, dict[str, str]] = field(default_factory=lambda: {"volumes": {"size": "2"}})
+    pools: dict[str, dict[str, str]] = field(default_factory=lambda: {"volumes": {"size": "2", "pg_num": "24"}})
     quotas: dict[str, int] = field(default_factory=dict)
     initialised: set[str] = field(default_factory=set)
     overridden: dict[str, str] = field(default_factory=dict)
@@ -62,6 +65,8 @@ class Cluster:
     watching: tuple[RbdWatcher, ...] = ()
     invalid: bool = True
     deletes_pools: bool = True
+    snapshots: dict[str, bool] = field(default_factory=lambda: {"old": True})
+    clones: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def mon(self, prefix: str, **args: Any) -> Any:
         return getattr(self, "_" + prefix.replace(" ", "_").replace("-", "_"))(**args)
@@ -77,7 +82,8 @@ class Cluster:
         return {"diff": {option: {"default": "cephx", **({"override": it} if (it := self.told.get(option)) else {})}}}
 
     def _osd_pool_ls(self, detail: str = "") -> Any:
-        return [{"pool_name": name} for name in self.pools] if detail else list(self.pools)
+        told = [{"pool_name": name, "pg_num_target": of.get("pg_num"), "pg_num": 1} for name, of in self.pools.items()]
+        return told if detail else list(self.pools)
 
     def _osd_pool_create(self, pool: str, pool_type: str, rule: str, size: int) -> None:
         self.pools[pool] = {"size": str(size), "crush_rule": rule}
@@ -148,6 +154,30 @@ class Cluster:
     def trash(self, pool: str) -> tuple[TrashEntry, ...]:
         return tuple(TrashEntry(id=one, name=name) for one, name in self.trashed.items()) if pool == "volumes" else ()
 
+    def image(self, pool: str, name: str) -> RbdImage | None:
+        snapshots = tuple(RbdSnapshot(name=it, size=1, protected=so) for it, so in self.snapshots.items())
+        there = name in self.images
+        return (
+            RbdImage(pool=pool, name=name, size=1, order=22, features=frozenset(), snapshots=snapshots)
+            if there
+            else None
+        )
+
+    def looks(self, pool: str, names: Sequence[str]) -> dict[str, ImageLook]:
+        return {name: ImageLook(size=1, clones=self.clones) for name in names}
+
+    def _make_snapshot(self, pool: str, image: str, snapshot: str) -> None:
+        self.snapshots[snapshot] = False
+
+    def _protect_snapshot(self, pool: str, image: str, snapshot: str) -> None:
+        self.snapshots[snapshot] = True
+
+    def _unprotect_snapshot(self, pool: str, image: str, snapshot: str) -> None:
+        self.snapshots[snapshot] = False
+
+    def _remove_snapshot(self, pool: str, image: str, snapshot: str) -> None:
+        assert not self.snapshots.pop(snapshot), "a protected one is not removed"
+
     def locks(self, pool: str, name: str) -> tuple[RbdLock, ...]:
         return tuple(self.held)
 
@@ -203,11 +233,14 @@ REVERSIBLE: list[CephStep] = [
     Balancer(mode="upmap"),
     DaemonOption(daemon="mon.a", option="auth_service_required", value=None),
     IntoTrash(pool="volumes", image="disk", image_id="1a"),
+    NewSnapshot(pool="volumes", image="disk", snapshot="snap"),
+    PoolOption(pool="volumes", option="pg_num", value="32"),
 ]
 FINAL: list[CephStep] = [
     FromTrash(pool="volumes", image="old", image_id="2b"),
     BreakLock(pool="volumes", image="disk", lock="auto 4711", owner="client.5"),
     ObjectMap(pool="volumes", image="disk", image_id="1a"),
+    OldSnapshot(pool="volumes", image="disk", snapshot="old"),
 ]
 
 
@@ -272,6 +305,18 @@ def test_what_cannot_be_undone_says_so_in_the_plan_and_in_the_rollback(
 
     assert problems == [f"{step}: cannot be undone: {step.irreversible}"]
     assert ceph_steps.look(cast(CephAccess, cluster), step) == ceph_steps.wanted(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "wanted"), [(FINAL[-1], None), (REVERSIBLE[-2], {"there": False, "protected": False})]
+)
+def test_a_snapshot_stays_that_something_was_cloned_from(step: CephStep, wanted: Any, cluster: Cluster) -> None:
+    access = cast(CephAccess, cluster)
+    cluster.clones = {"old": ("volumes/clone",), "snap": ("volumes/clone",)}
+    cluster.snapshots["snap"] = True
+    with pytest.raises(CephError, match="cloned from it by now"):
+        ceph_steps.bring(access, step, wanted or ceph_steps.wanted(step))
+    assert cluster.snapshots == {"old": True, "snap": True}
 
 
 def test_a_pool_is_made_whole_and_finished_after_a_kill(site: Site, cluster: Cluster) -> None:

@@ -30,6 +30,7 @@ from remediate.model import (
     NeedsOperator,
     NewPool,
     ObjectMap,
+    OldSnapshot,
     Option,
     OsdFlag,
     PoolInit,
@@ -133,9 +134,11 @@ def test_a_pool_is_initialised_for_rbd() -> None:
 
 def test_placement_groups_chosen_by_hand_go_to_the_autoscaler_or_stay_a_persons() -> None:
     facts = with_pool("backups", autoscale_mode="off", pg_num=24)
-    (step,) = asked("ceph.pool.pg_num", "backups", facts)
+    step, rounded = asked("ceph.pool.pg_num", "backups", facts)
     assert [step] == asked("ceph.pool.autoscale", "backups", facts), "one step for both"
     assert step == PoolOption(pool="backups", option="pg_autoscale_mode", value="on")
+    assert rounded == PoolOption(pool="backups", option="pg_num", value="32")
+    assert asked("ceph.pool.pg_num", "backups", with_pool("backups", autoscale_mode="off", pg_num=16)) == [step]
     refusal = refused("ceph.pool.pg_num", "backups", with_pool("backups", autoscale_mode="warn", pg_num=24))
     assert refusal.lines[0] == "ceph osd pool set backups pg_num 32"
 
@@ -403,6 +406,28 @@ def test_orphans_go_into_the_trash_where_nobody_else_may_own_them_and_nobody_has
         with pytest.raises(NeedsOperator) as refusal:
             repair.of("cloud", cloud, facts)
         assert f"rbd trash mv volumes/{name}" in refusal.value.lines[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["snapshot-0badf00d-0000-4000-8000-000000000003", f"volume-{'0badf00d-0000-4000-8000-00000000000'}4.clone_snap"],
+)
+def test_a_snapshot_goes_that_nobody_knows_and_nothing_was_cloned_from(name: str) -> None:
+    repair, alone = known()["hyg.snapshot.orphan"], the_cloud().model_copy(update={"hygiene": Hygiene(alone=True)})
+    assert isinstance(repair, Repair)
+
+    def found(*clones: str, looked: bool = True) -> Facts:
+        looks = {"volume-1": ImageLook(size=1, clones={name: clones})} if looked else {}
+        return with_content("volumes", names={"volume-1": "1a"}, snapshots={"volume-1": (name,)}, looks=looks)
+
+    step = OldSnapshot(pool="volumes", image="volume-1", snapshot=name)
+    assert repair.of("cloud", alone, found()) == [step]
+    shared = the_cloud().model_copy(update={"hygiene": Hygiene()})
+    making = with_apis(found(), volumes=(Volume(id=name.partition("-")[2].partition(".")[0], status="creating"),))
+    kept = [(shared, found()), (alone, found("volumes/volume-2")), (alone, found(looked=False))]
+    for cloud, facts in [*kept, *([(alone, making)] if name.startswith("volume") else [])]:
+        with pytest.raises(NeedsOperator):
+            repair.of("cloud", cloud, facts)
 
 
 def test_forgotten_files_go_if_a_copy_of_them_can_be_kept() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remediate.hand import edits, packages
+from remediate.hand import edits, files, packages, services, steps
 from remediate.hand.files import Json, Refused
 from remediate.hand.steps import Daemons, Hand
 
@@ -207,3 +207,106 @@ def test_the_hosts_own_policy_of_starting_services_stands(root: Path) -> None:
     with packages.services_left_alone():
         assert f"/proc/{os.getpid()} " in policy.read_text(), "what a killed run left is replaced"
     assert not policy.exists()
+
+
+# What services left behind
+
+
+CINDER_MANAGE = """\
+echo "$*" >> "$ROOT/log"
+[ "$5 $6" = "service list" ] && cat "$ROOT/list" || sed -i "/$8/d" "$ROOT/list"
+"""
+ROWS = """\
+Binary           Host                                 Zone             Status     State Updated At           RPC Version
+cinder-volume    controller@rbd                       nova             enabled    :-)   2026-01-01 10:00:00  3.17
+cinder-volume    controller@removed                   nova             enabled    XXX   None  3.17
+"""
+
+
+def row(name: str) -> services.CinderRow:
+    return services.CinderRow(None, {"account": "cinder", "binary": "cinder-volume", "row": name})
+
+
+def test_a_row_is_removed_that_nobody_reports_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runuser").write_text("#!/bin/sh\n" + CINDER_MANAGE)
+    (tmp_path / "runuser").chmod(0o755)
+    (tmp_path / "list").write_text(ROWS)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("ROOT", str(tmp_path))
+    dead = row("controller@removed")
+    assert "cannot be undone" in dead.preview()["diff"][1]
+    dead.do(1)
+    assert dead.look() == dead.preview()["after"] == {"there": False}
+    assert (
+        "-u cinder -- cinder-manage service remove cinder-volume controller@removed" in (tmp_path / "log").read_text()
+    )
+    with pytest.raises(files.Refused, match="is up by now"):
+        row("controller@rbd").do(2)
+    assert row("controller@rbd").look() == {"there": True}
+
+
+def test_a_cache_is_emptied_of_copies_of_images_only(tmp_path: Path) -> None:
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "cache.db").write_text("rows")
+    copies = [
+        tmp_path / "0fa17000-0000-4000-8000-000000000003",
+        tmp_path / "queue/0fa17000-0000-4000-8000-000000000004",
+    ]
+    for path in copies:
+        path.write_text("data")
+    step = services.EmptyCache(None, {"path": str(tmp_path)})
+    assert step.preview()["diff"][0] == f"{tmp_path}: 2 copies of images, 8 bytes, removed"
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(files.Refused, match=r"notes.txt is no copy of an image"):
+        step.do(1)
+    assert all(path.exists() for path in copies)
+    (tmp_path / "notes.txt").unlink()
+    step.do(1)
+    assert step.look() == {"files": 0}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache.db", "queue"]
+
+
+# A socket, with a systemctl that stands in
+
+SOCKET = """\
+echo "$*" >> "$ROOT/log"
+case $* in
+"show --property=ActiveState,UnitFileState tls.socket")
+    echo "ActiveState=$(cat "$ROOT/tls.socket")"; echo UnitFileState=enabled ;;
+"start tls.socket") [ "$(cat "$ROOT/daemon")" = inactive ] && echo active > "$ROOT/tls.socket" ;;
+"stop tls.socket") echo inactive > "$ROOT/tls.socket" ;;
+"stop daemon") [ -s "$ROOT/busy" ] && sed -i 1d "$ROOT/busy" || echo inactive > "$ROOT/daemon" ;;
+"start daemon") [ -e "$ROOT/bare" ] && grep -q "^active" "$ROOT/tls.socket" || { echo active > "$ROOT/daemon"; exit 0; }
+    exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> steps.Unit:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n" + SOCKET)
+    (tmp_path / "systemctl").chmod(0o755)
+    (tmp_path / "tls.socket").write_text("inactive")
+    (tmp_path / "daemon").write_text("active")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("ROOT", str(tmp_path))
+    return steps.Unit(Hand(str(tmp_path), "run", {}), {"unit": "tls.socket", "enable": True, "behind": "daemon"})
+
+
+def test_a_socket_is_opened_while_its_daemon_is_stopped(socket: steps.Unit, tmp_path: Path) -> None:
+    (tmp_path / "busy").write_text("a client starts the daemon in between\n")
+    before = socket.look()
+    socket.do(1)
+    assert socket.look() == {"active": True, "enabled": True}
+    assert (tmp_path / "daemon").read_text() == "active\n"
+    socket.undo(1, before)
+    assert socket.look() == before
+    assert (tmp_path / "daemon").read_text() == "active\n"
+
+
+def test_a_daemon_that_does_not_start_with_the_socket_is_started_without(socket: steps.Unit, tmp_path: Path) -> None:
+    (tmp_path / "bare").touch()
+    with pytest.raises(files.Refused, match="does not start with"):
+        socket.do(1)
+    assert not socket.look()["active"]
+    assert (tmp_path / "daemon").read_text() == "active\n"

@@ -6,11 +6,24 @@ from typing import Any, cast
 
 import pytest
 
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import Unreadable, need
+from fixtures.facts.ceph import RbdWatcher
 from fixtures.facts.host import ConfigEntry, Libvirt, Service, Unit
-from fixtures.facts.openstack import OpenStackFacts
+from fixtures.facts.openstack import OpenStackFacts, ServiceState, Volume
 from fixtures.facts.run import Facts
-from remediate.model import ImageStore, NeedsOperator, Option, Restart, Secret, Step, VolumeType
+from remediate.model import (
+    CinderRow,
+    EmptyCache,
+    ImageStore,
+    NeedsOperator,
+    NewSnapshot,
+    Option,
+    Restart,
+    Secret,
+    Step,
+    VolumeType,
+)
+from remediate.model import Unit as UnitStep
 from remediate.registry import Manual, Repair, known
 from remediate.secrets import wanted_uuid
 from tests.unit.test_remediate_plan import CONTROLLER, asked, the_cloud, the_facts, with_ceph, with_host, with_option
@@ -373,3 +386,76 @@ def test_a_pool_that_is_shared_by_mistake_is_not_declared_to_be_shared() -> None
         facts = with_entry(facts, name, "nova-compute", "libvirt", "images_rbd_pool", "rbd")
     with pytest.raises(NeedsOperator, match="nova should use another pool"):
         repair("cinder.config.exclusive_pool", CONTROLLER, facts)
+
+
+# What is bound to services
+
+
+def rows_of_volumes(*hosts: str, state: str = "up") -> tuple[ServiceState, ...]:
+    return tuple(
+        ServiceState(binary="cinder-volume", host=host, zone="nova", status="enabled", state=state) for host in hosts
+    )
+
+
+def test_a_row_goes_that_no_configuration_names_and_no_volume_is_bound_to() -> None:
+    rows = (*need(the_facts().openstack.volume_services, "rows"), *rows_of_volumes("controller@removed", state="down"))
+    step = CinderRow(host=CONTROLLER, account="cinder", binary="cinder-volume", row="controller@removed")
+    assert asked("cinder.service.up", "cloud", with_apis(the_facts(), volume_services=rows)) == [step]
+    bound = (Volume(id="v", status="available", host="controller@removed#pool"),)
+    with pytest.raises(NeedsOperator, match="volumes are bound to controller@removed"):
+        asked("cinder.service.up", "cloud", with_apis(the_facts(), volume_services=rows, volumes=bound))
+
+
+def test_a_back_end_keeps_the_name_that_its_volumes_know() -> None:
+    backend = the_cloud().cinder.backend
+    renamed = with_entry(the_facts(), CONTROLLER, "cinder-volume", backend, "backend_host", "new")
+    old = with_apis(renamed, volume_services=rows_of_volumes(f"old@{backend}"), volumes=())
+    (step,) = asked("cinder.config.ha_host", "cloud", old)
+    assert options([step]) == {(backend, "backend_host"): "old"}
+    assert not step.restarts, "it runs under that name"
+    both = rows_of_volumes(f"old@{backend}", f"new@{backend}")
+    elsewhere = (Volume(id="v", status="available", host=f"older@{backend}#pool"),)
+    for changes in ({"volume_services": both}, {"volumes": elsewhere}):
+        with pytest.raises(NeedsOperator, match="chosen once"):
+            asked("cinder.config.ha_host", "cloud", with_apis(old, **changes))
+
+
+# Images
+
+
+def test_a_whole_image_gets_its_snapshot_again() -> None:
+    facts = the_facts()
+    image = next(it for it in need(facts.openstack.images, "images") if it.status == "active")
+    (stored,) = (it for it in facts.ceph.images["images"] if it.name == image.id)  # type: ignore[union-attr]
+
+    def bare(**changes: Any) -> Facts:
+        images = {**facts.ceph.images, "images": (stored.model_copy(update={"snapshots": (), **changes}),)}
+        told = with_apis(facts, images=(image,))
+        return told.model_copy(update={"ceph_cluster": facts.ceph.model_copy(update={"images": images})})
+
+    step = NewSnapshot(pool="images", image=image.id, snapshot="snap")
+    assert asked("glance.image.rbd_backing", "cloud", bare()) == [step]
+    with pytest.raises(NeedsOperator) as refusal:
+        asked("glance.image.rbd_backing", "cloud", bare(size=1))
+    assert "is 1 bytes of" in refusal.value.lines[0]
+    content = facts.contents["images"]
+    writer = {image.id: (RbdWatcher(address="10.0.0.9:0/1", client=5, cookie=1),)}
+    busy = {**facts.contents, "images": content.model_copy(update={"watchers": writer})}  # type: ignore[union-attr]
+    with pytest.raises(NeedsOperator) as refusal:
+        asked("glance.image.rbd_backing", "cloud", bare().model_copy(update={"contents": busy}))
+    assert "somebody has it open" in refusal.value.lines[0]
+
+
+def test_the_copies_of_a_cache_go_once_nothing_reads_them() -> None:
+    folder = service(the_facts(), CONTROLLER, "glance-api").folders["image_cache_dir"]
+    full = {"image_cache_dir": folder.model_copy(update={"files": 2, "size": 9})}
+    facts = with_service(the_facts(), CONTROLLER, "glance-api", folders=full)
+    step = EmptyCache(host=CONTROLLER, path=folder.path)  # type: ignore[union-attr]
+    assert asked("glance.config.paste_flavor", CONTROLLER, facts) == [step]
+
+
+def test_libvirts_socket_is_opened_and_nova_told() -> None:
+    facts = with_host("compute1", listening=())
+    (step,) = asked("lm.libvirt.listen", "compute1", facts)
+    unit = UnitStep(host="compute1", unit="libvirtd-tls.socket", behind="libvirtd.service", restarts=("nova-compute",))
+    assert step == unit
