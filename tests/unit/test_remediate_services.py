@@ -412,7 +412,7 @@ def test_a_back_end_keeps_the_name_that_its_volumes_know() -> None:
     old = with_apis(renamed, volume_services=rows_of_volumes(f"old@{backend}"), volumes=())
     (step,) = asked("cinder.config.ha_host", "cloud", old)
     assert options([step]) == {(backend, "backend_host"): "old"}
-    assert not step.restarts, "it runs under that name"
+    assert not cast(Option, step).restarts, "it runs under that name"
     both = rows_of_volumes(f"old@{backend}", f"new@{backend}")
     elsewhere = (Volume(id="v", status="available", host=f"older@{backend}#pool"),)
     for changes in ({"volume_services": both}, {"volumes": elsewhere}):
@@ -426,7 +426,7 @@ def test_a_back_end_keeps_the_name_that_its_volumes_know() -> None:
 def test_a_whole_image_gets_its_snapshot_again() -> None:
     facts = the_facts()
     image = next(it for it in need(facts.openstack.images, "images") if it.status == "active")
-    (stored,) = (it for it in facts.ceph.images["images"] if it.name == image.id)  # type: ignore[union-attr]
+    (stored,) = (it for it in need(facts.ceph.images["images"], "images") if it.name == image.id)
 
     def bare(**changes: Any) -> Facts:
         images = {**facts.ceph.images, "images": (stored.model_copy(update={"snapshots": (), **changes}),)}
@@ -440,7 +440,7 @@ def test_a_whole_image_gets_its_snapshot_again() -> None:
     assert "is 1 bytes of" in refusal.value.lines[0]
     content = facts.contents["images"]
     writer = {image.id: (RbdWatcher(address="10.0.0.9:0/1", client=5, cookie=1),)}
-    busy = {**facts.contents, "images": content.model_copy(update={"watchers": writer})}  # type: ignore[union-attr]
+    busy = {**facts.contents, "images": content.model_copy(update={"watchers": writer})}
     with pytest.raises(NeedsOperator) as refusal:
         asked("glance.image.rbd_backing", "cloud", bare().model_copy(update={"contents": busy}))
     assert "somebody has it open" in refusal.value.lines[0]
