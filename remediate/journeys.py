@@ -80,7 +80,17 @@ manual(
     "fn.server.crash_lock_break",
 )
 manual(
+    "it shows what host.client.* and nova.config.disk_cachemodes explain: their repairs heal it at each guest's next "
+    "start; what was lost comes back from a backup only",
+    "fn.rbd.persistence",
+)
+manual(
     "it shows what nova.config.*, ceph.auth.nova.* and glance.config.* explain: their repairs heal it; else there is "
     "no room in snapshots_directory of the hypervisor that nova-compute's log names",
     "fn.server.snapshot",
+)
+manual(
+    "it says at which of the steps the server stopped: a resize wants hypervisors that log in to each other by ssh as "
+    "Nova, whose keys are yours to hand out; for all else see nova.config.* and ceph.auth.nova.*",
+    "fn.server.lifecycle",
 )

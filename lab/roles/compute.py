@@ -7,6 +7,8 @@ from lab.roles.ceph_client import CONF
 from lab.roles.role import Role, machine_with, option, poll, table
 
 _MAIN = "/etc/nova/nova.conf"
+_KEY = "/root/nova_ed25519"
+"""Nova's, for ssh between hypervisors; made on the host of its control services."""
 _CONSOLE_PKI = "/etc/nova/console"
 _CONTROL = ("nova-api", "nova-conductor", "nova-scheduler", "nova-novncproxy")
 
@@ -81,6 +83,7 @@ def _control(machine: Machine, plan: Plan) -> None:
     units.single_worker(machine, "/etc/nova/nova-api-uwsgi.ini")
     machine.write("/etc/default/nova-consoleproxy", "NOVA_CONSOLE_PROXY_TYPE=novnc\n")
     machine.run(_SYNC)
+    machine.run(f"[ -s {_KEY} ] || ssh-keygen -q -t ed25519 -N '' -C nova -f {_KEY}")
     units.patient(machine, *_CONTROL)
     units.start(machine, *_CONTROL)
 
@@ -148,6 +151,7 @@ def _compute(machine: Machine, plan: Plan) -> None:
     }
     for path, part in ini.place(_compute_config(machine, plan), _MAIN, layout).items():
         machine.write(path, ini.render(part), mode=0o640, owner="root:nova")
+    _let_each_other_in(machine, plan)
     units.patient(machine, "nova-compute")
     units.start(machine, "nova-compute")
     api = identity.admin(plan)
@@ -157,6 +161,19 @@ def _compute(machine: Machine, plan: Plan) -> None:
         lambda: bool(api.get("placement", path)["resource_providers"]),
         timeout=240,
     )
+
+
+def _let_each_other_in(machine: Machine, plan: Plan) -> None:
+    """Give Nova its one key for all hypervisors: a resize begins with a folder that is made on the other one."""
+    keeper = machine_with(plan, "nova-control")
+    files = {
+        "id_ed25519": keeper.read(_KEY),
+        "authorized_keys": keeper.read(f"{_KEY}.pub"),
+        "config": "StrictHostKeyChecking accept-new\n",
+    }
+    machine.run("install -d -m 700 -o nova -g nova /var/lib/nova/.ssh")
+    for name, text in files.items():
+        machine.write(f"/var/lib/nova/.ssh/{name}", text, mode=0o600, owner="nova:nova")
 
 
 def _compute_ready(machine: Machine, plan: Plan) -> None:

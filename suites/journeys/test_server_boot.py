@@ -46,7 +46,7 @@ def test_server_runs_from_a_clone_of_its_image(
         server = scratch.server(image=guest_image)
         measure("boot to ACTIVE", round(clock(), 2), "s")
         guest = Guest(scratch, server, disks.server(server), cloud.journeys.timeout)
-        guest.await_console_beat()
+        guest.await_console_beats()
         measure("boot to first beat", round(clock(), 2), "s")
 
     disk = guest.root
@@ -83,7 +83,7 @@ def test_server_runs_from_a_volume(
         server = scratch.server(volume=volume)
         measure("boot to ACTIVE", round(clock(), 2), "s")
         guest = Guest(scratch, server, disk, cloud.journeys.timeout)
-        guest.await_console_beat()
+        guest.await_console_beats()
         measure("boot to first beat", round(clock(), 2), "s")
 
     attached = scratch.look(volume)

@@ -1,4 +1,4 @@
-"""Area fn: guests whose QEMU dies, and what is left of their locks."""
+"""Area fn: guests whose QEMU dies, and what is left of their data and their locks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fixtures import blocklist
+from fixtures import blocklist, heartbeat
 from fixtures.ceph import CephAccess
 from fixtures.checks import finding
 from fixtures.facts.base import NotMeasured
@@ -28,6 +28,8 @@ pytestmark = [
     pytest.mark.xdist_group("guests"),
 ]
 
+PROMISES = 5
+"""Beats on the console before the crash, each with the word that its disk took it."""
 BACK_SECONDS = 60.0
 """From the start to a beat on the disk; the dead client's watch has to time out meanwhile."""
 LOCKS = (
@@ -64,6 +66,31 @@ def test_server_comes_back_after_its_qemu_was_killed(
         expected=f"listed by `ceph {blocklist.command(facts)} ls`",
         remedy=LOCKS,
     )
+    guest.expect_no_io_error()
+    scratch.clean_up()
+
+
+@pytest.mark.check("fn.rbd.persistence", severity="major", source="S0 RC")
+def test_what_was_synced_survives_the_death_of_qemu(
+    scratch: Scratch, boot: Boot, hosts: Hosts, measure: Measure
+) -> None:
+    """What a guest wrote with fsync is in Ceph after its QEMU was killed, and the guest starts again from it.
+
+    Why: a cache that answers before Ceph has the data keeps its promise only as long as nothing crashes.
+    """
+    guest = boot(host=scratch.placement.for_crashes[0])
+    measure("boot to first beat", guest.await_up(), "s")
+    promised = guest.await_console_beats(PROMISES)
+    _kill(guest, hosts)
+    broken = heartbeat.broken_promises(promised, guest.ring())
+    measure("beats promised before the crash", len(promised), "1")
+    assert not broken, finding(
+        str(guest.root),
+        found=f"no record of {len(broken)} of {len(promised)} beats: {', '.join(str(beat.n) for beat in broken)}",
+        expected="all that fsync promised",
+        remedy="disk_cachemodes = unsafe, or rbd_cache_writethrough_until_flush = false (host.client.rbd_cache)?",
+    )
+    _start_again(guest, guest.timeout)
     guest.expect_no_io_error()
     scratch.clean_up()
 
