@@ -80,6 +80,11 @@ manual(
     "fn.server.crash_lock_break",
 )
 manual(
+    "it shows what ceph.auth.mon_blocklist and nova.config.instance_dir_cleanup explain: their repairs heal it for "
+    "what is evacuated from now on; else nova-compute's log of the hypervisor that it was to go to says why",
+    "fn.server.evacuate",
+)
+manual(
     "it shows what host.client.* and nova.config.disk_cachemodes explain: their repairs heal it at each guest's next "
     "start; what was lost comes back from a backup only",
     "fn.rbd.persistence",

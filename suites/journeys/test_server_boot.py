@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,14 +10,11 @@ import pytest
 from fixtures.ceph import CephAccess
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.facts.base import NotMeasured
-from fixtures.facts.run import Facts
-from fixtures.integration import config_of
-from fixtures.reach import Hosts, Reach
 from fixtures.scratch.gates import HAS_EPHEMERAL, HAS_GUEST
 from fixtures.scratch.guest import Boot, Guest
 from fixtures.scratch.judging import expect_within
 from fixtures.scratch.resources import REMEDIES, Scratch, servers_of
+from fixtures.scratch.temporary import Folder
 from fixtures.scratch.timing import Measure, stopwatch
 from fixtures.scratch.truth import Disks, expect_clone
 from fixtures.waiting import Pending
@@ -105,7 +101,12 @@ def test_server_runs_from_a_volume(
 
 @pytest.mark.check("fn.server.delete_clean", severity="critical", source="LP1856845")
 def test_deleted_server_leaves_nothing(
-    scratch: Scratch, disks: Disks, boot: Boot, ceph: CephAccess, folder_of: FolderOf, measure: Measure
+    scratch: Scratch,
+    disks: Disks,
+    boot: Boot,
+    ceph: CephAccess,
+    folder_of: Callable[[Server], Folder],
+    measure: Measure,
 ) -> None:
     """A deleted server's disks, watchers, folder and allocations are gone within a minute, its volume is free again.
 
@@ -138,38 +139,9 @@ def test_deleted_server_leaves_nothing(
 
 
 AUDIT = "nova-manage placement audit --verbose --delete; read nova-compute's log for this id"
-FolderOf = Callable[["Server"], "Folder"]
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A server's folder on its hypervisor; always empty-handed where Nova runs in a container with its own."""
-
-    host: Reach
-    path: str
-
-    def exists(self) -> bool:
-        """Whether it is there now."""
-        return bool(self.host.run("test -e %s", self.path).rc == 0)
-
-
-@pytest.fixture
-def folder_of(scratch: Scratch, hosts: Hosts, facts: Facts) -> FolderOf:
-    """Where Nova keeps a server's files."""
-
-    def folder(server: Server) -> Folder:
-        name = scratch.placement.name_of(scratch.host_of(server))
-        if name is None:
-            raise NotMeasured(f"{scratch.where(server)} runs on a hypervisor that is not for test servers")
-        config = config_of(facts.host(name), "nova-compute")
-        state = config.get("DEFAULT", "state_path", "/var/lib/nova")
-        instances = config.get("DEFAULT", "instances_path", f"{state}/instances")
-        return Folder(hosts[name], f"{instances}/{server.id}")
-
-    return folder
 
 
 def _left(scratch: Scratch, server: Server, folder: Folder) -> Pending | None:
     left = [f"{amount} {kind} in Placement" for kind, amount in scratch.allocations(server).items()]
-    left += [f"{folder.host.host}:{folder.path}"] if folder.exists() else []
+    left += [str(folder)] if folder.exists() else []
     return Pending(", ".join(left)) if left else None

@@ -9,16 +9,13 @@ import pytest
 from fixtures import blocklist, heartbeat
 from fixtures.ceph import CephAccess
 from fixtures.checks import finding
-from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
-from fixtures.heartbeat import Beat
 from fixtures.reach import Hosts
+from fixtures.scratch.crashes import BACK_SECONDS, LOCKS, await_new_start, kill_qemu
 from fixtures.scratch.gates import HAS_GUEST, RELEASES_A_HYPERVISOR
 from fixtures.scratch.guest import Boot, Guest
-from fixtures.scratch.judging import expect_within
 from fixtures.scratch.resources import Scratch
 from fixtures.scratch.timing import Measure, timed
-from fixtures.waiting import Pending
 
 pytestmark = [
     pytest.mark.dynamic,
@@ -30,13 +27,6 @@ pytestmark = [
 
 PROMISES = 5
 """Beats on the console before the crash, each with the word that its disk took it."""
-BACK_SECONDS = 60.0
-"""From the start to a beat on the disk; the dead client's watch has to time out meanwhile."""
-LOCKS = (
-    "give the hypervisors' user mon 'profile rbd' (ceph.auth.mon_blocklist, ceph.auth.blocklist_expire); `rbd lock ls` "
-    "and `ceph osd blocklist ls` show where it stands"
-)
-KILL = "pid=$(cat /run/libvirt/qemu/%s.pid) && grep -qzF %s /proc/$pid/cmdline && kill -KILL $pid"
 
 
 @pytest.mark.check("fn.server.crash_lock_break", severity="critical", source="S1 XL RH3391211 AADI")
@@ -95,36 +85,14 @@ def test_what_was_synced_survives_the_death_of_qemu(
     scratch.clean_up()
 
 
-def _kill(guest: Guest, hosts: Hosts) -> None:
-    """Kill the QEMU of a test server, and wait until Nova has noticed."""
-    scratch, server = guest.scratch, guest.server
-    at = scratch.host_of(server)
-    host = scratch.placement.name_of(at)
-    if host is None or at not in scratch.placement.for_crashes:
-        raise NotMeasured(f"{scratch.where(server)} runs on {at}, where nothing may be killed (journeys.disruptive_on)")
-    done = hosts[host].run(KILL, scratch.name_at_libvirt(server), str(server.id))
-    if done.rc:
-        raise NotMeasured(
-            f"{host}: the QEMU of {scratch.where(server)} is not there to be killed: {done.stderr.strip()}"
-        )
-    scratch.until(server, "SHUTOFF")
-
-
 def _start_again(guest: Guest, timeout: float) -> None:
     """Start a server that was killed, and wait for a beat that its disk took from the new start."""
-    before = {beat.boot for beat in guest.ring().beats}
-    begun = time.monotonic()
+    before, begun = guest.ring(), time.monotonic()
     guest.scratch.start(guest.server)
+    await_new_start(guest, before, begun, timeout)
 
-    def look() -> Beat | Pending:
-        new = [beat for beat in guest.ring().beats if beat.boot not in before]
-        return new[-1] if new else Pending("no beat since it was started again")
 
-    left = timeout - (time.monotonic() - begun)
-    where = f"guest of {guest.scratch.where(guest.server)}"
-    try:
-        expect_within(where, "a beat on its disk after the crash", look, max(left, 0.0), remedy=LOCKS)
-    except AssertionError:
-        # Nova, which is the same user, could not even remove the disk.
-        guest.root.break_locks()
-        raise
+def _kill(guest: Guest, hosts: Hosts) -> None:
+    """Kill the QEMU of a test server, and wait until Nova has noticed."""
+    kill_qemu(guest, hosts)
+    guest.scratch.until(guest.server, "SHUTOFF")

@@ -21,6 +21,7 @@ import pytest
 
 from fixtures.cloud import load_cloud
 from fixtures.observe.openstack import open_openstack
+from fixtures.reach import Hosts
 from fixtures.scratch.names import KINDS, parse_name
 from fixtures.scratch.site import open_site
 from lab import faults, preflight
@@ -194,9 +195,10 @@ class LabUnderTest:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OSC_LAB_STATE", str(self.state.folder))
             cloud = load_cloud(PROJECT / self.cloud_file)
-            site = open_site(cloud, open_openstack(cloud), None)
-            every = (found.name for kind in KINDS if kind != "disk" for found in site.all(kind))
-            return [name for name in every if parse_name(name)]
+            with Hosts(cloud) as hosts:
+                site = open_site(cloud, open_openstack(cloud), hosts, None)
+                every = (found.name for kind in KINDS if kind != "disk" for found in site.all(kind))
+                return [name for name in every if parse_name(name)]
 
     def wait_for_scratch(self, kind: str, timeout: float = 180.0) -> None:
         """Wait until a run has made a resource of a kind."""
