@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from types import FrameType
 
-from lab import faults, lifecycle, preflight, process
+from lab import faults, fleet, lifecycle, preflight, process
 from lab.errors import CannotHost, LabError
 from lab.lab import Lab
 from lab.lifecycle import Wishes
@@ -71,6 +71,15 @@ def _up(options: argparse.Namespace, state: State) -> int:
     wishes = Wishes(getattr(options, "profile", None), options.suite, options.subnet)
     with state.locked("up"):
         lifecycle.up(state, wishes, Progress())
+    return 0
+
+
+def _fleet(options: argparse.Namespace, state: State) -> int:
+    wanted = fleet.Fleet.of(options.hosts, {kind: getattr(options, kind) for kind in fleet.TROUBLES})
+    with state.locked("fleet"):
+        lifecycle.up(state, Wishes(profile="fleet"), Progress())
+        path = fleet.set_up(_existing(state), wanted)
+    print(f"{options.hosts} hosts, {len(wanted.troubled)} of them in trouble: pytest --cloud {path} -m static")
     return 0
 
 
@@ -182,6 +191,26 @@ def _subnet(text: str) -> IPv4Network:
         raise argparse.ArgumentTypeError(f"{error}; wanted something like 10.77.0.0/24") from None
 
 
+def _add_fleet(add: Callable[..., argparse.ArgumentParser]) -> None:
+    word = add(
+        "fleet",
+        _fleet,
+        "have one booted host answer as a thousand, for observation at scale",
+        "A lab of its own, of profile `fleet`. It is set up anew each time; `down --profile fleet` ends it.",
+    )
+    word.set_defaults(profile="fleet")
+    word.add_argument("--hosts", type=int, default=1000, metavar="N", help="how many (default: 1000)")
+    trouble = {
+        "slow": f"take {fleet.SLOW_SECONDS} s longer",
+        "hung": "take the login and never answer",
+        "silent": "answer no packet",
+        "refusing": "have no sshd",
+        "impostor": "show another host key than is known",
+    }
+    for kind, does in trouble.items():
+        word.add_argument(f"--{kind}", type=int, default=0, metavar="N", help=f"how many of them {does} (default: 0)")
+
+
 def _common() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument(
@@ -230,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="CIDR",
         help="a private range for the hosts (default: the profile's); two labs at once need two",
     )
+    _add_fleet(add)
     down = add(
         "down",
         _down,
