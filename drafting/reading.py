@@ -30,9 +30,10 @@ from fixtures.cloud.model import Cloud, Host, Policy, Service, ServiceSettings
 from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.observe import collector
 from fixtures.observe.cluster import crush_rules
-from fixtures.observe.host import WORKERS, observe_hosts
+from fixtures.observe.host import observe_hosts
 from fixtures.observe.openstack import open_openstack, read_some, sdk_config
 from fixtures.observe.parcel import FIND_PYTHON, program
+from fixtures.observe.turns import default_forks
 from fixtures.reach import Hosts, Reach
 
 SURVEY_SECONDS: Final = 90
@@ -109,7 +110,7 @@ def _looked_for() -> str:
 
 def surveyed(hosts: Hosts, progress: Progress) -> dict[str, Survey | Unreadable]:
     """Take a first look at all hosts at once."""
-    with ThreadPoolExecutor(min(WORKERS, max(1, len(hosts))), "survey") as at_once:
+    with ThreadPoolExecutor(min(default_forks(), max(1, len(hosts))), "survey") as at_once:
         running = {name: at_once.submit(_surveyed, hosts, name) for name in hosts}
         found = {name: future.result() for name, future in running.items()}
     for name, told in found.items():
