@@ -137,5 +137,5 @@ cinder: {{backend: rbd, volume_type: ceph}}
 
 openstack: {{cloud: fleet}}
 
-policy: {{kind: lab}}
+policy: {{kind: lab, live_migration: false}}  # there is no libvirt
 """

@@ -110,7 +110,7 @@ def _in_numbers(name: str, addresses: tuple[str, ...] | None) -> str:
 def test_hypervisor_reaches_every_peers_libvirt(hypervisor: HostFacts, cloud: Cloud) -> None:
     """This hypervisor's libvirt listens, and it reaches every other's over the migration transport.
 
-    In a cloud of more than 33 hypervisors it tries the 32 that follow it in the order of their names.
+    In a cloud of more than 33 hypervisors it tries the eight that follow it in the order of their names.
     Peers are tried by their names, else addresses, of the cloud file. Whether they are reached at their
     live_migration_inbound_addr, where that is another, is left to the live migration itself to show.
     Over plain TCP, libvirt must ask who connects.
