@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from reports.model import Description, Entry, Outcome, Report
+from reports.nodeset import folded
 from reports.summary import attention, grouped
 
 BAD: tuple[Outcome, ...] = ("failed", "needs operator")
@@ -30,6 +32,11 @@ class Group:
     def targets(self) -> tuple[str, ...]:
         """What it is said of."""
         return tuple(entry.target for entry in self.entries)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The targets in few words: those that differ by numbers only as one, compute[001-412]."""
+        return folded(self.targets)
 
     @property
     def title(self) -> str:

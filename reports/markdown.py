@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.findings import BAD, by_severity, groups, is_sound
 from reports.model import Report
-from reports.summary import changes, figures, verdict
+from reports.summary import changes, figures, listed, verdict
 from reports.templating import environment
 
 _NAMED = 5
@@ -27,6 +27,6 @@ def render(report: Report) -> str:
         waived=groups(report, "waived"),
         healed=groups(report, "healed"),
         figures=figures(report.entries),
-        named=_NAMED,
+        listed=lambda group: listed(group.targets, _NAMED),
         shown=_SHOWN,
     )

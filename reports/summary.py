@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reports.model import OUTCOMES, Entry, Outcome, Report
+from reports.nodeset import folded
 from reports.pace import critical_path
 
 _MARKUP: dict[Outcome, dict[str, bool]] = {
@@ -23,7 +24,9 @@ _MARKUP: dict[Outcome, dict[str, bool]] = {
     "passed": {"green": True},
 }
 _NAMED = 10
-"""Most targets that are named for one finding; the report has all."""
+"""Most targets, or sets of them, that are named for one finding; the report has all."""
+_LONG = 120
+"""Most characters of a set of targets."""
 _SEVERITIES = ("critical", "major", "minor", "info")
 
 
@@ -112,7 +115,7 @@ def line(group: Sequence[Entry], of: int) -> str:
     first = group[0]
     if len(group) == 1:
         return f"{first.check} [{first.target}] {first.message}"
-    names = _listed([entry.target for entry in group])
+    names = listed([entry.target for entry in group])
     return f"{first.check} [{first.target}] {first.message} (the same on {len(group)} of {of}: {names})"
 
 
@@ -148,14 +151,17 @@ def changes(report: Report) -> list[str]:
         targets: dict[str, list[str]] = {}
         for place in counted[word]:
             targets.setdefault(place.check, []).append(place.target)
-        told = [f"  {word}: {check} [{_listed(them)}]" for check, them in targets.items()]
+        told = [f"  {word}: {check} [{listed(them)}]" for check, them in targets.items()]
         lines += told[:_NAMED]
         lines += [f"  {word}: {len(told) - _NAMED} more checks, in the report"] * (len(told) > _NAMED)
     return lines
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+def listed(names: Iterable[str], most: int = _NAMED) -> str:
+    """Return names as a nodeset, cut where it is long: the report has all."""
+    parts = folded(names)
+    shown = [part if len(part) <= _LONG else f"{part[:_LONG]}…" for part in parts[:most]]
+    return ", ".join(shown) + (f" and {len(parts) - most} more" if len(parts) > most else "")
 
 
 def verdict(report: Report) -> str:

@@ -2,11 +2,13 @@
 (() => {
   const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
+  // A finding names its targets folded: compute[001-412] is to be found by compute017, too.
+  const targetsOf = new Map(data.anchors.map(([anchor, , targets]) => [anchor, targets.map((t) => data.targets[t]).join(" ")]));
 
   // ---- findings: filter, and keep the filter in the address
 
   const findings = [...document.querySelectorAll(".finding")].map((element) => ({
-    element, text: element.textContent.toLowerCase(), ...element.dataset,
+    element, text: `${element.textContent} ${targetsOf.get(element.id) || ""}`.toLowerCase(), ...element.dataset,
   }));
   const form = $("filter");
   const fields = ["q", "severity", "area"];

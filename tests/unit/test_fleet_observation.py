@@ -19,7 +19,6 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.spread import FOLDER, HELD, UNFINISHED, CannotResume, Keeping, SpreadHosts
 from fixtures.facts.store import load_facts, save_facts
 from fixtures.neighbours import ALL, TRIED, names_for, peers
-from fixtures.nodeset import folded
 from fixtures.observe import fleet, turns
 from fixtures.observe.host import each_in_turn
 from fixtures.observe.turns import Turns
@@ -228,16 +227,3 @@ def test_in_a_large_cloud_each_hypervisor_is_tried_by_some() -> None:
     assert "ctl" in names_for(large, "compute500")
     assert len(names_for(large, "compute500")) == TRIED + 2
     assert names_for(small, "ctl") == sorted(small.hosts)
-
-
-@pytest.mark.parametrize(
-    ("names", "told"),
-    [
-        ([f"compute{number:03}" for number in range(1, 413)], "compute[001-412]"),
-        (["b2/volumes", "b1/volumes", "a"], "a,b[1-2]/volumes"),
-        (["images#2", "x&y", "x"], "x,images#2,x&y"),
-        ([], ""),
-    ],
-)
-def test_names_are_told_in_few_words(names: list[str], told: str) -> None:
-    assert folded(names) == told

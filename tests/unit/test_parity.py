@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fixtures.parity import odd_ones
 from reports.model import Entry
+from reports.nodeset import folded
 from reports.summary import grouped, line
 
 
@@ -37,7 +40,7 @@ def test_the_same_finding_on_many_targets_is_one_line() -> None:
     many = [entry("compute7"), entry("compute1", "another"), entry("compute9")]
     lines = [line(group, 40) for group in grouped(many)]
     assert lines == [
-        "a.b [compute7] compute7: found absent; expected it. Remedy: do (the same on 2 of 40: compute7, compute9)",
+        "a.b [compute7] compute7: found absent; expected it. Remedy: do (the same on 2 of 40: compute[7,9])",
         "a.b [compute1] compute1: found another; expected it. Remedy: do",
     ]
 
@@ -45,10 +48,29 @@ def test_the_same_finding_on_many_targets_is_one_line() -> None:
 def test_a_reason_that_names_its_own_target_is_the_same_reason() -> None:
     blind = [entry(f"host{nth}/vms", message=f"host{nth}: no route to host{nth}") for nth in range(12)]
     assert len(grouped(blind)) == 1
-    assert line(blind, 12).endswith(
-        "(the same on 12 of 12: " + ", ".join(f"host{n}/vms" for n in range(10)) + " and 2 more)"
-    )
+    assert line(blind, 12).endswith("(the same on 12 of 12: host[0-11]/vms)")
+
+
+def test_many_names_that_do_not_fold_are_cut() -> None:
+    blind = [entry(name, message="down") for name in "abcdefghijkl"]
+    assert line(blind, 12).endswith("(the same on 12 of 12: a, b, c, d, e, f, g, h, i, j and 2 more)")
+    odd = [entry(f"host{number}", message="down") for number in range(1, 999, 2)]
+    assert len(line(odd, 999)) < 250
 
 
 def test_names_that_only_begin_alike_stay_apart() -> None:
     assert len(grouped([entry("host1", "of host1"), entry("host2", "of host1")])) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ([f"compute{number:03}" for number in range(1, 413)], ("compute[001-412]",)),
+        (["b2/volumes", "b1/volumes", "a"], ("a", "b[1-2]/volumes")),
+        (["c1", "c3", "d1", "d2"], ("c[1,3]", "d[1-2]")),
+        (["images#2", "x&y", "x", "a[b"], ("x", "a[b", "images#2", "x&y")),
+        ([], ()),
+    ],
+)
+def test_names_are_told_in_few_words(names: list[str], told: tuple[str, ...]) -> None:
+    assert folded(names) == told
