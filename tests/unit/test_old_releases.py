@@ -343,7 +343,7 @@ def test_several_controllers_share_a_name_or_a_cluster() -> None:
         facts = cloud_of("2023.1", "cinder-volume", options)
         other = facts.host("controller").model_copy(update={"name": "second", "hostname": "second"})
         rows = (ServiceState(binary="cinder-volume", host=row, zone="nova", status="enabled", state="up"),)
-        facts = with_apis(facts.model_copy(update={"hosts": facts.hosts | {"second": other}}), volume_services=rows)
+        facts = with_apis(facts.model_copy(update={"hosts": {**facts.hosts, "second": other}}), volume_services=rows)
         try:
             check(cloud, facts)
         except AssertionError as failed:
