@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from fixtures import inventory, releases
 from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import RbdImage
-from fixtures.facts.host import IniFile
+from fixtures.facts.host import IniFile, Report
 from fixtures.facts.openstack import Image
 from fixtures.facts.run import Facts
 from fixtures.integration import SINGLE_STORE, backend_section, config_of, glance_stores
 from fixtures.policies import location_problems
+from fixtures.roles import role_on
 from fixtures.sizes import is_power_of_two
 from fixtures.targets import service_of
 from remediate.model import (
     Attributes,
     EmptyCache,
+    GlanceSchema,
     ImageStore,
     NeedsOperator,
     NewSnapshot,
@@ -29,6 +32,8 @@ from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
 from remediate.services import restart_unit, run_unit
 
+SCHEMA_BEHIND = (3, 4, 5)
+"""What `glance-manage db check` ends with."""
 CHUNK = 8
 """MiB; the driver's default."""
 IMAGES_FOLDER = "/var/lib/glance/images/"
@@ -416,8 +421,37 @@ manual(
     "properties are seen by the guest at its next start: openstack image set --property, by who knows the image",
     "glance.image.properties",
 )
-manual(
-    "a schema is upgraded once, with glance-api stopped and a dump at hand (glance-manage db sync), "
-    "and the database's address is a password's place",
-    "glance.db.sync",
-)
+
+
+@repairs("glance.db.sync", disruption="destructive")
+def bring_the_schema_up_to_date(glance_host: str, cloud: Cloud, facts: Facts) -> Iterator[GlanceSchema]:
+    """Upgrade the schema, where a fresh and whole dump of it is at hand and no other glance-api uses it meanwhile."""
+    host, lines = (
+        facts.host(glance_host),
+        ("systemctl stop glance-api", "glance-manage db sync", "systemctl start glance-api"),
+    )
+    refuse_container(facts, glance_host, "glance-api", *lines)
+    report = service_of(host, "glance-api").reports.get("db check")
+    if not isinstance(report, Report) or report.rc not in SCHEMA_BEHIND:
+        raise NeedsOperator("the database's address is a password's place: set it, and make its schema", *lines)
+    others = [name for name in cloud.hosts_with("glance-api") if name != glance_host]
+    if others:
+        raise NeedsOperator(
+            f"glance-api runs on {', '.join(others)} too: stop it everywhere, or upgrade by steps", *lines
+        )
+    schema = re.search(r"@[^/]+/([\w-]+)", config_of(host, "glance-api").get("database", "connection", ""))
+    if schema is None or not _is_dumped(schema[1], cloud, facts):
+        raise NeedsOperator("there is no fresh and whole dump to go back to (see dr.db.dump_fresh)", *lines)
+    account, unit = role_on(cloud, glance_host, "glance-api").account, service_of(host, "glance-api").unit.name
+    yield GlanceSchema(host=glance_host, account=account, unit=unit, restarts=("glance-api",))
+
+
+def _is_dumped(schema: str, cloud: Cloud, facts: Facts) -> bool:
+    """Whether a dump that the cloud file names is young enough, ends as it should, and begins this schema."""
+    wanted = cloud.recovery.database
+    if wanted is None:
+        return False
+    host = facts.host(wanted.host)
+    oldest = host.collected_at - wanted.max_age * 3600
+    dumps = need(host.system.dumps, f"{wanted.host}:{wanted.path}")
+    return any(dump.stat.mtime > oldest and dump.complete and schema in dump.schemas for dump in dumps)

@@ -239,6 +239,19 @@ class CinderRow(_HostStep):
         return f"{self.host}: cinder-manage service remove {self.binary} {self.row}"
 
 
+class GlanceSchema(_HostStep):
+    """The schema of Glance's database, as the installed code wants it; the service is stopped meanwhile."""
+
+    kind: Literal["glance-schema"] = "glance-schema"
+    irreversible: ClassVar[str] = "a schema does not go back; what was before is in the dump"
+    disruption: Disruption | None = "destructive"
+    account: str
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: glance-manage db sync, with {self.unit} stopped"
+
+
 class EmptyCache(_HostStep):
     """The folder of Glance's image cache, which nothing reads, without the copies of images in it."""
 
@@ -571,6 +584,7 @@ HostStep = (
     | Restart
     | CinderRow
     | EmptyCache
+    | GlanceSchema
 )
 PoolStep = PoolOption | PoolApplication | PoolQuota
 MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer

@@ -4,16 +4,18 @@ import os
 import re
 from typing import Any, List, Optional
 
-from remediate.hand.commands import run
+from remediate.hand.commands import result, run
 from remediate.hand.files import Json, Refused, State
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 OF_THE_CACHE = ("cache.db", "queue", "incomplete", "invalid")
 ALIVE = ":-)"
+BEHIND = (3, 4, 5)
+SYNC_TIMEOUT = 150
 
 
-class _Removed:
-    """Something that is there, and is to be there no more."""
+class _Final:
+    """What is done for good."""
 
     def __init__(self, hand: Any, step: Json) -> None:
         self.step = step
@@ -29,7 +31,7 @@ class _Removed:
         return {"before": before, "after": after, "diff": diff, "managed": ""}
 
 
-class CinderRow(_Removed):
+class CinderRow(_Final):
     """A row of Cinder's service list, as `cinder-manage service list` shows it."""
 
     def look(self) -> State:
@@ -59,7 +61,33 @@ class CinderRow(_Removed):
         return run(["runuser", "-u", self.step["account"], "--", "cinder-manage", "service", *words])
 
 
-class EmptyCache(_Removed):
+class GlanceSchema(_Final):
+    """Whether the schema is behind the code, as `glance-manage db check` tells by its exit code."""
+
+    def look(self) -> State:
+        rc, out, err = result(self._manage("check"))
+        if rc not in (0, *BEHIND):
+            raise Refused("glance-manage db check ended with %d: %s" % (rc, (err or out).strip()[-300:]))
+        return {"behind": rc in BEHIND}
+
+    def preview(self) -> Json:
+        what = "the schema of Glance's database: behind the code -> as the code wants it"
+        return self._preview(self.look(), {"behind": False}, what, "what was before is in the dump")
+
+    def do(self, number: int) -> None:
+        if not self.look()["behind"]:
+            return
+        run(["systemctl", "stop", self.step["unit"]])
+        try:
+            run(self._manage("sync"), SYNC_TIMEOUT)
+        finally:
+            run(["systemctl", "start", self.step["unit"]])
+
+    def _manage(self, verb: str) -> List[str]:
+        return ["runuser", "-u", self.step["account"], "--", "glance-manage", "db", verb]
+
+
+class EmptyCache(_Final):
     """A folder of copies of images, by whose ids they are named."""
 
     def look(self) -> State:

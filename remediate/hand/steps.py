@@ -425,6 +425,7 @@ KINDS: Dict[str, Any] = {
     "restart": Restart,
     "cinder-row": services.CinderRow,
     "empty-cache": services.EmptyCache,
+    "glance-schema": services.GlanceSchema,
 }
 
 

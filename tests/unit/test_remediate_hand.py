@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -264,6 +265,31 @@ def test_a_cache_is_emptied_of_copies_of_images_only(tmp_path: Path) -> None:
     step.do(1)
     assert step.look() == {"files": 0}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache.db", "queue"]
+
+
+@pytest.mark.parametrize("synced", [0, 1])
+def test_a_schema_is_upgraded_while_the_service_is_stopped_and_it_is_started_again_whatever_comes(
+    synced: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manage = (
+        f'echo "$6" >> "$ROOT/log"; [ "$6" = check ] && exit "$(cat "$ROOT/rc")"; echo 0 > "$ROOT/rc"; exit {synced}\n'
+    )
+    for name, text in {"runuser": manage, "systemctl": 'echo "$*" >> "$ROOT/log"\n'}.items():
+        (tmp_path / name).write_text("#!/bin/sh\n" + text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "rc").write_text("3")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("ROOT", str(tmp_path))
+    step = services.GlanceSchema(None, {"account": "glance", "unit": "glance-api.service"})
+    assert step.look() == {"behind": True}
+    (tmp_path / "log").unlink()
+    with pytest.raises(files.Refused) if synced else contextlib.nullcontext():
+        step.do(1)
+    told = (tmp_path / "log").read_text().splitlines()
+    assert told == ["check", "stop glance-api.service", "sync", "start glance-api.service"]
+    (tmp_path / "rc").write_text("2")
+    with pytest.raises(files.Refused, match="ended with 2"):
+        step.look()
 
 
 # A socket, with a systemctl that stands in

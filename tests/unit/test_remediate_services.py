@@ -8,12 +8,13 @@ import pytest
 
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import RbdWatcher
-from fixtures.facts.host import ConfigEntry, Libvirt, Service, Unit
+from fixtures.facts.host import ConfigEntry, Libvirt, Report, Service, Unit
 from fixtures.facts.openstack import OpenStackFacts, ServiceState, Volume
 from fixtures.facts.run import Facts
 from remediate.model import (
     CinderRow,
     EmptyCache,
+    GlanceSchema,
     ImageStore,
     NeedsOperator,
     NewSnapshot,
@@ -452,6 +453,25 @@ def test_the_copies_of_a_cache_go_once_nothing_reads_them() -> None:
     facts = with_service(the_facts(), CONTROLLER, "glance-api", folders=full)
     step = EmptyCache(host=CONTROLLER, path=folder.path)  # type: ignore[union-attr]
     assert asked("glance.config.paste_flavor", CONTROLLER, facts) == [step]
+
+
+def test_a_schema_is_upgraded_only_with_a_dump_of_it_at_hand() -> None:
+    reports = {"db check": Report(rc=3, output=(), error="")}
+    behind = with_service(the_facts(), CONTROLLER, "glance-api", reports=reports)
+    step = GlanceSchema(host=CONTROLLER, account="glance", unit="glance-api.service", restarts=("glance-api",))
+    assert asked("glance.db.sync", CONTROLLER, behind) == [step]
+    keeper = the_cloud().recovery.database
+    assert keeper
+    system = the_facts().host(keeper.host).system
+    dumps = tuple(it.model_copy(update={"complete": False}) for it in need(system.dumps, "dumps"))
+    torn = with_host(keeper.host, behind, system=system.model_copy(update={"dumps": dumps}))
+    with pytest.raises(NeedsOperator, match="no fresh and whole dump"):
+        asked("glance.db.sync", CONTROLLER, torn)
+    unknown = with_service(
+        the_facts(), CONTROLLER, "glance-api", reports={"db check": Report(rc=1, output=(), error="")}
+    )
+    with pytest.raises(NeedsOperator, match="password's place"):
+        asked("glance.db.sync", CONTROLLER, unknown)
 
 
 def test_libvirts_socket_is_opened_and_nova_told() -> None:
