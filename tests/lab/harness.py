@@ -103,9 +103,10 @@ class LabUnderTest:
         """Run `python -m lab WORD…`, its progress shown as it comes."""
         subprocess.run([sys.executable, "-m", "lab", *words], cwd=PROJECT, env=self._environment, check=True)
 
-    def python(self, *arguments: str, state: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a Python module as a person would, output and errors together."""
+    def python(self, *arguments: str, state: str = "", proxy: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a Python module as a person would, output and errors together; `proxy`: URL of one for HTTP."""
         environment = self._environment | ({"OSC_LAB_STATE": state} if state else {})
+        environment |= {"http_proxy": proxy, "no_proxy": ""} if proxy else {}
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=PROJECT,
@@ -128,7 +129,9 @@ class LabUnderTest:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
 
-    def suite(self, *options: str, cloud_file: str = "", elsewhere: bool = False, facts: bool = False) -> SuiteRun:
+    def suite(
+        self, *options: str, cloud_file: str = "", elsewhere: bool = False, facts: bool = False, proxy: str = ""
+    ) -> SuiteRun:
         """Run the suite against this lab and read its report.
 
         Args:
@@ -136,11 +139,12 @@ class LabUnderTest:
             cloud_file: Another than the profile's.
             elsewhere: Without any of the lab's keys and addresses.
             facts: Keep the facts, in `facts/` of the report's folder.
+            proxy: URL of a proxy between the suite and the APIs.
         """
         folder = Path(tempfile.mkdtemp(dir=_runs()))
         command = ("-m", "pytest", "--cloud", cloud_file or self.cloud_file, "--reports", str(folder), *options)
         command += ("--save-facts", str(folder / "facts")) if facts else ()
-        done = self.python(*command, state="/nonexistent" if elsewhere else "")
+        done = self.python(*command, state="/nonexistent" if elsewhere else "", proxy=proxy)
         path = folder / "latest" / "report.json"
         if not path.exists():
             raise AssertionError(f"no report; the suite said:\n{done.stdout}")
