@@ -19,6 +19,11 @@ manual(
     "one OSD is fuller than the others, `ceph balancer on`",
     "cap.osd_fullness",
 )
+manual(
+    "where writes got slow is found by comparing: one host or all (its link, MTU, switch port), one OSD or all (`ceph "
+    "osd perf`, the disk's own errors), scrubs and recovery under way (`ceph -s`)",
+    "cap.bench",
+)
 
 
 RESERVED = 5

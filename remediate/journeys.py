@@ -17,7 +17,7 @@ manual(
 manual(
     "it shows what glance.config.show_image_direct_url, glance.image.format_raw and ceph.auth.cinder.osd explain: "
     "their repairs heal it; else cinder-volume's log says why it copied",
-    "fn.volume.from_image_cow",
+    *("fn.volume.from_image_cow", "cap.cow_slo"),
 )
 manual(
     "it shows what nova.config.*, glance.config.show_image_direct_url and ceph.auth.nova.osd explain: their repairs "
