@@ -190,4 +190,4 @@ def test_volumes_from_images_take_no_time_and_no_room(
 
 def _size_for(sources: tuple[Source, Source]) -> int:
     """Return the GiB that hold either image."""
-    return -(-max(source.image.size for source in sources) // GIB)
+    return max(-(-int(source.image.size) // GIB) for source in sources)

@@ -14,7 +14,7 @@ from tests.proxy import Answer, Expire, Refuse, Rewrite, Rule, Seen, proxy
 
 CINDER = r" http://[^/]*:8776/"
 NEW_VOLUME = r"^POST .*/volumes$"
-A_VOLUME = r"^GET .*/volumes/[0-9a-f]"
+A_VOLUME = r"^GET .*/volumes/[0-9a-f]{8}-"
 UPLOAD = r"^PUT .*/images/[^/]*/file"
 NEW_FLAVOR = r"^POST .*/flavors$"
 AN_ERROR = Answer(500, '{"computeFault": {"message": "Unexpected API Error."}}')

@@ -12,11 +12,12 @@ from keystoneauth1.exceptions import ConnectFailure
 from openstack.exceptions import HttpException
 
 from fixtures import waiting
+from fixtures.facts.base import NotMeasured
 from fixtures.scratch import removal, sweep
 from fixtures.scratch.ledger import Ledger, Record, ledgers
 from fixtures.scratch.names import KINDS, Kind, Name
 from fixtures.scratch.order import needed_by, waves
-from fixtures.scratch.removal import remove_all
+from fixtures.scratch.removal import expect_none, remove_all
 from fixtures.scratch.site import Found, NotOursError, RefusedError, is_removable, needs_force
 from fixtures.scratch.sweep import look_around, sweep_site
 
@@ -238,6 +239,30 @@ def test_a_service_that_is_down_for_a_while_is_waited_for(site: FakeSite, ledger
     answers += [error] * 10_000
     (left,) = remove_all(site, ledger, [make(site, ledger, "volume")], 60)
     assert "did not answer" in left.why
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(ConnectFailure("connection refused"), NotMeasured), (HttpException("oops", http_status=500), AssertionError)],
+)
+def test_what_could_not_be_asked_to_go_is_not_the_clouds_failure(
+    site: FakeSite, ledger: Ledger, error: Exception, outcome: type[Exception]
+) -> None:
+    image = make(site, ledger, "image")
+    made = [image, make(site, ledger, "volume", image)]
+
+    def answer(record: Record) -> None:
+        raise error
+
+    site.answer = answer
+    left = remove_all(site, ledger, made, 60)
+    assert len(left) == 2
+    with pytest.raises(outcome, match="scratch resources: .*not tried, volume"):
+        expect_none(left, "scratch resources")
+
+
+def test_nothing_left_is_nothing_told() -> None:
+    expect_none([], "scratch resources")
 
 
 def test_what_ceph_still_holds_is_not_gone(site: FakeSite, ledger: Ledger) -> None:
