@@ -257,7 +257,7 @@ def test_what_could_not_be_asked_to_go_is_not_the_clouds_failure(
     site.answer = answer
     left = remove_all(site, ledger, made, 60)
     assert len(left) == 2
-    with pytest.raises(outcome, match="scratch resources: .*not tried, volume"):
+    with pytest.raises(outcome, match=r"scratch resources: .*not tried, volume"):
         expect_none(left, "scratch resources")
 
 
