@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import NoReturn
 
-from fixtures import releases
+from fixtures import inventory, releases
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
 from fixtures.facts.openstack import ServiceState
@@ -388,13 +388,17 @@ def _refuse_users_without_role(cloud: Cloud, facts: Facts) -> None:
 
 @repairs("cinder.volume.host_mapping", disruption="disruptive")
 def list_the_volumes_of_no_back_end(cloud: Cloud, facts: Facts) -> NoReturn:
-    """Say how volumes are bound to the back end that is there: whether their data is in its pool is not seen here."""
+    """Say how volumes are bound to the back end that is there, and of which its pool has the data."""
     known = sorted(pool.name for pool in need(facts.openstack.backend_pools, "scheduler pools"))
-    bound = {volume.host for volume in need(facts.openstack.volumes, "volumes") if volume.host}
+    bound = [it for it in need(facts.openstack.volumes, "volumes") if it.host and it.host not in known]
     ours = [name for name in known if f"@{cloud.cinder.backend}#" in name] or [_new_host(cloud, "HOST")]
+    there = inventory.volume_ids(cloud, facts)
+    lost = [f"# volume {it.id} of {it.host}: no data in pool {cloud.ceph.pools.volumes}" for it in bound]
     raise NeedsOperator(
-        "whether these volumes' data is where the back end looks for it only a person can tell",
-        *_rebinding(sorted(bound - set(known)), ours[0]),
+        "all volumes of a name are bound to another at once, and nothing tells afterwards which they were; do it where "
+        "the data of all is in the back end's pool",
+        *(line for it, line in zip(bound, lost, strict=True) if (it.name_id or it.id) not in there),
+        *_rebinding(sorted({it.host for it in bound}), ours[0]),
     )
 
 

@@ -421,6 +421,19 @@ def test_a_back_end_keeps_the_name_that_its_volumes_know() -> None:
             asked("cinder.config.ha_host", "cloud", with_apis(old, **changes))
 
 
+def test_a_volume_of_no_back_end_is_told_with_whether_its_data_is_there() -> None:
+    ids = [f"0badf00d-0000-4000-8000-00000000000{digit}" for digit in "12"]
+    volumes = tuple(Volume(id=one, status="available", host="former") for one in ids)
+    facts = with_apis(the_facts(), volumes=volumes)
+    content = facts.contents["volumes"].model_copy(update={"names": {f"volume-{ids[0]}": "1a"}})
+    facts = facts.model_copy(update={"contents": {**facts.contents, "volumes": content}})
+    with pytest.raises(NeedsOperator) as refusal:
+        asked("cinder.volume.host_mapping", "cloud", facts)
+    first, *others = refusal.value.lines
+    assert first == f"# volume {ids[1]} of former: no data in pool volumes"
+    assert [line.startswith("cinder-manage volume update_host --currenthost former") for line in others] == [True]
+
+
 # Images
 
 
