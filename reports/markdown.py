@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reports.findings import BAD, by_severity, groups, is_sound
 from reports.model import Report
-from reports.summary import changes, figures, listed, verdict
+from reports.summary import changes, figures, listed, unreached, verdict
 from reports.templating import environment
 
 _NAMED = 5
@@ -29,4 +29,5 @@ def render(report: Report) -> str:
         figures=figures(report.entries),
         listed=lambda group: listed(group.targets, _NAMED),
         shown=_SHOWN,
+        unreached=unreached(report.run),
     )

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from reports.findings import BAD, Group, by_severity, groups, is_sound
 from reports.model import OUTCOMES, Entry, Measurement, Outcome, Past, Place, Report
 from reports.pace import critical_path
-from reports.summary import areas, verdict
+from reports.summary import areas, unreached, verdict
 from reports.templating import environment
 from reports.topology import BOX, TALL, WIDTH, make_map
 
@@ -45,6 +45,7 @@ def render(report: Report) -> str:
             report=report,
             run=report.run,
             verdict=verdict(report),
+            unreached=unreached(report.run),
             sound=is_sound(report),
             failed=by_severity(report, *BAD),
             blind=by_severity(report, "not measured"),

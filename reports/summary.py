@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reports.model import OUTCOMES, Entry, Outcome, Report
+from reports.model import OUTCOMES, Entry, Outcome, Report, Run
 from reports.nodeset import folded
 from reports.pace import critical_path
 
@@ -27,6 +27,7 @@ _NAMED = 10
 """Most targets, or sets of them, that are named for one finding; the report has all."""
 _LONG = 120
 """Most characters of a set of targets."""
+_ADDRESS = re.compile(r"(?<![\w.])\d+\.\d+\.\d+\.\d+(?![\w.])")
 _SEVERITIES = ("critical", "major", "minor", "info")
 
 
@@ -98,11 +99,24 @@ def grouped(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def _same(entry: Entry) -> str:
-    """What an entry says, without the names of its own target."""
+    """What an entry says, without the names of its own target; of what could not be measured, without addresses too."""
     text = f"{entry.found}; {entry.expected}" if entry.found else entry.message
-    for name in sorted(entry.target.split("/"), key=len, reverse=True):
+    text = _without(entry.target.split("/"), text)
+    return _ADDRESS.sub("…", text) if entry.outcome == "not measured" else text
+
+
+def _without(names: Sequence[str], text: str) -> str:
+    for name in sorted(names, key=len, reverse=True):
         text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "…", text)
     return text
+
+
+def unreached(run: Run) -> list[tuple[tuple[str, ...], str]]:
+    """Return the hosts that were not reached, folded, by the reason of the first of them."""
+    found: dict[str, list[str]] = {}
+    for host, why in run.unreached.items():
+        found.setdefault(_ADDRESS.sub("…", _without([host], why)), []).append(host)
+    return [(folded(hosts), run.unreached[hosts[0]]) for hosts in found.values()]
 
 
 def line(group: Sequence[Entry], of: int) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import resource
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,10 @@ from fixtures.observe import fleet, turns
 from fixtures.observe.host import each_in_turn
 from fixtures.observe.turns import Turns
 from fixtures.reach import Hosts
+from lab import fleet as lab_fleet
+from reports.summary import unreached
+from tests.collecting import PROJECT
+from tests.reporting import report
 from tests.unit.test_host_observation import cloud
 
 FACTS = load_facts(recorded.folder("default"))
@@ -121,7 +129,7 @@ def test_facts_of_hosts_are_read_when_they_are_asked_for(tmp_path: Path) -> None
     assert len(hosts) == HELD + 11
     assert [host.name for host in hosts.values() if isinstance(host, HostFacts)] == list(hosts)[1:]
     assert len(hosts._held) == HELD
-    assert hosts.blind() == {"down": "down"}
+    assert hosts["down"] == BLIND
     assert "other" not in hosts
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / FOLDER).iterdir())
 
@@ -216,6 +224,29 @@ def test_a_fleet_is_observed_and_the_reasons_are_told_by_host(tmp_path: Path, mo
     assert len(keeping.hosts()) == 71
     assert lines[0] == "hosts: 71, 1 of them before; 4 at once"
     assert lines[-1] == "not observed: compute[003-004]: ssh: ADDRESS: refused"
+
+
+def test_a_reason_is_told_without_what_is_the_hosts_own() -> None:
+    banner = (
+        "one: ssh: remove with:; Host key for 10.0.0.1 has changed; Host key verification failed. (see; known_hosts)"
+    )
+    assert fleet.reason("one", banner) == "Host key verification failed. (see; known_hosts)"
+
+
+def test_many_hosts_are_judged_one_after_another(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.yaml"
+    path.write_text(lab_fleet.cloud_file(lab_fleet.Fleet.of(70, {}), tmp_path))
+    command = [sys.executable, "-m", "pytest", "--cloud", str(path), "-m", "static", "--collect-only", "-q", "suites"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    hosts = [found[1] for line in done.stdout.splitlines() if (found := re.search(r":(compute\d+)[/\]]", line))]
+    assert len(hosts) > 70 * 40
+    assert [host for host, _ in groupby(hosts)] == sorted(set(hosts))
+
+
+def test_hosts_that_are_down_for_one_reason_are_told_once() -> None:
+    down = {f"compute{number}": f"compute{number}: ssh: connect to 10.0.0.{number}: refused" for number in range(1, 9)}
+    told = unreached(report(unreached=down | {"ctl": "ctl: no answer"}).run)
+    assert told == [(("compute[1-8]",), down["compute1"]), (("ctl",), "ctl: no answer")]
 
 
 def test_in_a_large_cloud_each_hypervisor_is_tried_by_some() -> None:
