@@ -152,6 +152,9 @@ def _break(options: argparse.Namespace, state: State) -> int:
     return 0
 
 
+_LOST = "no fault of this name is declared any more, so nothing says how"
+
+
 def _mend(options: argparse.Namespace, state: State) -> int:
     lab = _existing(state)
     in_force = list(reversed(faults.broken(state)))
@@ -159,15 +162,19 @@ def _mend(options: argparse.Namespace, state: State) -> int:
     known = faults.load_faults(faults.fault_files())
     lost = [name for name in in_force if name in names and name not in known]
     to_mend = [_known_fault(name) for name in names if name not in lost]
+    problems = [f"not mended: {name}: {_LOST}" for name in lost]
     with state.locked("mend"):
-        faults.mend_faults(state, lab.plan, *to_mend)
+        try:
+            faults.mend_faults(state, lab.plan, *to_mend)
+        except LabError as error:
+            problems.append(str(error))
+        left = faults.broken(state)
     for fault in to_mend:
-        print(f"mended: {fault.name}")
-    if lost:
-        raise LabError(
-            f"not mended: {', '.join(lost)}: no fault of this name is declared any more, so nothing says how. "
-            "`python -m lab reset` takes away whatever was done to the hosts"
-        )
+        if fault.name not in left:
+            print(f"mended: {fault.name}")
+    if problems:
+        problems.append("`python -m lab reset` takes away whatever was done to the hosts")
+        raise LabError("\n".join(problems))
     if not names:
         print("nothing is broken: nothing to do")
     return 0

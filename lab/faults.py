@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -157,17 +157,24 @@ def break_fault(state: State, plan: Plan, fault: Fault) -> None:
 
 
 def mend_faults(state: State, plan: Plan, *which: Fault) -> None:
-    """Mend them in this order, wait until all is well again, and forget them."""
-    for fault in which:
-        _put_back(plan, fault)
-    # What a script starts must find what any of the others had changed.
-    for fault in which:
-        for step in fault.mend:
-            _carry_out(plan, fault, step)
-    # Only now: what one fault waits for, another may have broken.
-    for fault in which:
-        _wait(plan, fault.healed)
-        _remember(state, [name for name in broken(state) if name != fault.name])
+    """Mend them in this order, wait until all is well again, and forget them.
+
+    Raises:
+        LabError: some could not be mended, and why; all that could be is mended and forgotten.
+    """
+    failed: dict[str, str] = {}
+    # A script that starts something must find what any of the faults had changed; what one waits for, another
+    # may have broken.
+    phases: tuple[Callable[[Plan, Fault], None], ...] = (_put_back, _undo, partial(_forget_when_well, state))
+    for phase in phases:
+        for fault in which:
+            if fault.name not in failed:
+                try:
+                    phase(plan, fault)
+                except LabError as error:
+                    failed[fault.name] = str(error)
+    if failed:
+        raise LabError("\n".join(f"not mended: {name}: {why}" for name, why in failed.items()))
 
 
 def check(plan: Plan, fault: Fault) -> None:
@@ -184,6 +191,16 @@ def _put_back(plan: Plan, fault: Fault) -> None:
     for step in reversed(fault.breaks):
         for machine in targets(plan, step.on) if step.kept else ():
             _edit(machine, fault, {"put_back": True})
+
+
+def _undo(plan: Plan, fault: Fault) -> None:
+    for step in fault.mend:
+        _carry_out(plan, fault, step)
+
+
+def _forget_when_well(state: State, plan: Plan, fault: Fault) -> None:
+    _wait(plan, fault.healed)
+    _remember(state, [name for name in broken(state) if name != fault.name])
 
 
 def _carry_out(plan: Plan, fault: Fault, step: Step) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from lab import cli, faults, preflight
 from lab.base import Base
+from lab.errors import LabError
 from lab.progress import Progress
 from lab.state import Record, State
 
@@ -118,6 +119,22 @@ def test_what_is_known_is_mended_though_a_fault_is_not(broken_lab: State, capsys
     assert "not mended: hosts.once-upon-a-time: no fault of this name is declared" in told.err
     assert "`python -m lab reset`" in told.err
     assert faults.broken(broken_lab) == ["hosts.once-upon-a-time"]
+
+
+def test_what_can_be_is_mended_though_a_fault_resists(
+    broken_lab: State, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def resists(_plan: object, fault: faults.Fault) -> None:
+        if fault.name == KNOWN[1]:
+            raise LabError("storage: a command ended with 1")
+
+    monkeypatch.setattr(faults, "_undo", resists)
+    broken_lab.broken.write_text(json.dumps(KNOWN))
+    assert _mend(broken_lab) == 1
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [f"mended: {KNOWN[0]}"]
+    assert f"not mended: {KNOWN[1]}: storage: a command ended with 1" in told.err
+    assert faults.broken(broken_lab) == [KNOWN[1]]
 
 
 def test_a_lost_fault_that_is_named_says_how_to_get_out(broken_lab: State, capsys: pytest.CaptureFixture[str]) -> None:
