@@ -271,6 +271,8 @@ class Remediation:
                 self._spoilt(session, failure, was, now)
             elif now.outcome == "failed" and failure in reasons:
                 self._settled(failure, "needs operator", f"{now.message} Needs an operator: {reasons[failure]}")
+            elif now.outcome in _BAD and now is not was:
+                self._settled(failure, now.outcome, now.message)
         self._recount(session, healed)
 
     def _settled(self, failure: Failure, outcome: str, message: str) -> None:

@@ -44,7 +44,7 @@ class Pretended(Site):
     def do(self, number, step):
         told = json.loads(STATE.read_text())
         if step.kind == "caps":
-            told["caps"][step.entity] = step.caps
+            told["caps"][step.entity] = told.get("halfway", step.caps)
         elif step.kind == "pool-application" and not told.get("stubborn"):
             told["applications"][step.pool] = ["rbd"]
         told["steps"] = told.get("steps", 0) + 1
@@ -147,6 +147,14 @@ def test_what_a_repair_does_not_heal_still_fails_and_is_not_tried_for_ever(folde
     assert seen.rc == 1
     assert seen.state["steps"] == 1
     assert seen.outcomes()["ceph.pool.application:vms"] == "failed"
+
+
+def test_what_still_fails_is_told_as_it_is_now(folder: Path) -> None:
+    halfway = OLD_CAPS | {"mon": "allow rx"}
+    seen = run(folder, "--remediate", caps={"client.glance": OLD_CAPS}, halfway=halfway)
+    told = {f"{it['check']}:{it['target']}": it["message"] for it in seen.report["entries"]}
+    assert seen.outcomes()["ceph.auth.mon_blocklist:client.glance"] == "failed"
+    assert "allow rx" in told["ceph.auth.mon_blocklist:client.glance"]
 
 
 def test_what_only_a_person_can_do_is_told_as_such(folder: Path) -> None:
