@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -161,14 +161,15 @@ def _differing(now: State, wanted: State) -> str:
 def _restart_again(
     restarts: Sequence[Taken], steps: Sequence[Taken], site: Acts, watch: Watches, journal: Journal, tell: Tell
 ) -> list[str]:
-    """Start each service anew once, but those that the run had started: they do not run any more.
+    """Start each service anew once, but those that the run had started: they do not run any more, nor are waited for.
 
     Nor those that had never read what the run found: they ran on from before it was changed, and so they do now.
     """
-    started = {(it.step.host, it.step.unit) for it in steps if isinstance(it.step, Unit) and not it.before["active"]}
+    begun = [it.step for it in steps if isinstance(it.step, Unit) and not it.before["active"]]
+    stopped, silent = {(it.host, it.unit) for it in begun}, {(it.host, it.role) for it in begun}
     problems = []
     for unit, same in _by_unit(restarts).items():
-        problem = "" if unit in started or not _ran_with_it(same) else _start_anew(same[-1], site, watch, tell)
+        problem = "" if unit in stopped or not _ran_with_it(same) else _start_anew(same[-1], site, watch, tell, silent)
         problems += [problem] if problem else []
         for taken in same if not problem else ():
             journal.undone(taken.number)
@@ -188,13 +189,15 @@ def _by_unit(restarts: Iterable[Taken]) -> dict[tuple[str, str], list[Taken]]:
     return found
 
 
-def _start_anew(taken: Taken, site: Acts, watch: Watches, tell: Tell) -> str:
-    assert isinstance(taken.step, Restart)
+def _start_anew(taken: Taken, site: Acts, watch: Watches, tell: Tell, silent: Set[tuple[str, Role | None]]) -> str:
+    step = taken.step
+    assert isinstance(step, Restart)
     try:
-        rows = watch.before(taken.step.role)
-        tell(f"undo {taken.number}. {taken.step} (again)")
-        site.undo(taken.number, taken.step, taken.before)
-        watch.until_up(taken.step.host, taken.step.role, rows)
+        rows = watch.before(step.role)
+        tell(f"undo {taken.number}. {step} (again)")
+        site.undo(taken.number, step, taken.before)
+        if (step.host, step.role) not in silent:
+            watch.until_up(step.host, step.role, rows)
     except (StepFailed, DeadlineError) as error:
         return f"{taken.step}: {error}"
     return ""

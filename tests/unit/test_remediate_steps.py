@@ -554,6 +554,16 @@ def test_a_service_is_started_anew_once_before_what_it_used_goes_and_not_if_it_d
     assert not told.left
 
 
+def test_a_service_that_was_stopped_when_the_run_found_it_is_not_waited_for_on_the_way_back() -> None:
+    """Libvirt is started anew for nova-compute, which the run had started and has stopped again."""
+    unit = Unit(host="here", unit="nova-compute", role="nova-compute")
+    steps: list[Step] = [unit, Restart(host="here", role="nova-compute", unit="libvirtd", again=True)]
+    taken = [Taken(number, step, {"active": False}, {"is": 2}, True, 0.0) for number, step in enumerate(steps, 1)]
+    told = Told()
+    assert not take_back(taken, cast(Any, told), Quiet("here"), cast(Any, told), print)
+    assert told.asked == [str(it) for it in steps]
+
+
 def test_what_a_killed_run_had_sent_is_not_done_once_its_host_is_taken_over(
     tmp_path: Path, site: Site, etc: Path
 ) -> None:
