@@ -25,7 +25,7 @@ from remediate.site import Preview, Site
 
 STATE = Path(os.environ["PRETENDED"])
 
-def observe(cloud, salt, progress, ask_services=True):
+def observe(cloud, salt, progress, **options):
     told = json.loads(STATE.read_text())
     facts = load_facts(recorded.folder("default"))
     ceph = facts.ceph_cluster
