@@ -10,6 +10,7 @@ from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import Disk
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of, find_secret, secret_user
+from fixtures.inventory import content_of
 from fixtures.oslo import OsloConfig
 from fixtures.room import disks_of_hypervisors, fitting_ratio
 from fixtures.sizes import GIB
@@ -55,16 +56,18 @@ def run_the_compute_service(hypervisor: str, cloud: Cloud, facts: Facts) -> Iter
 # Disks
 
 
-def _refuse_with_guests(hypervisor: str, facts: Facts, key: str, value: str) -> None:
-    """Disks are not converted: a guest whose disk is elsewhere would not start again."""
+def _refuse_with_guests(hypervisor: str, cloud: Cloud, facts: Facts, key: str, value: str) -> None:
+    """Disks are not converted: a guest whose disk is not where the option leads to would not start again."""
     host = facts.host(hypervisor)
     own = host.hostname.split(".")[0]
     servers = [it for it in need(facts.openstack.servers, "servers") if it.host.split(".")[0] == own and it.from_image]
+    stored = content_of(facts, cloud.ceph.pools.vms).names if servers else ()
+    elsewhere = [it for it in servers if f"{it.id}_disk" not in stored]
     disks = need(libvirt_of(host).disks, f"{hypervisor}: disks of running guests")
-    if servers or any(disk.protocol != "rbd" and disk.device == "disk" for disk in disks):
+    if elsewhere or any(disk.protocol != "rbd" and disk.device == "disk" for disk in disks):
         raise NeedsOperator(
-            f"{hypervisor} has guests, whose disks would not be found any more; migrate them off first",
-            *(f"openstack server migrate --wait {server.id}" for server in servers),
+            f"{hypervisor} has guests whose disks are elsewhere and would be found no more; migrate them off first",
+            *(f"openstack server migrate --wait {server.id}" for server in elsewhere),
             *("[libvirt]", f"{key} = {value}"),
         )
 
@@ -72,7 +75,7 @@ def _refuse_with_guests(hypervisor: str, facts: Facts, key: str, value: str) -> 
 @repairs("nova.config.images_type", disruption="safe")
 def put_ephemeral_disks_on_rbd(hypervisor: str, cloud: Cloud, facts: Facts) -> Iterator[Option]:
     """Name RBD, on a hypervisor without guests, with all that it then needs."""
-    _refuse_with_guests(hypervisor, facts, "images_type", "rbd")
+    _refuse_with_guests(hypervisor, cloud, facts, "images_type", "rbd")
     files = _files(hypervisor, cloud, facts)
     yield from files.set("libvirt", "images_type", "rbd")
     yield from files.ensure("libvirt", _disks(cloud))
@@ -88,7 +91,7 @@ def put_ephemeral_disks_into_the_vms_pool(hypervisor: str, cloud: Cloud, facts: 
     files = _files(hypervisor, cloud, facts)
     pool = str(cloud.ceph.pools.vms)
     if files.now.get("libvirt", "images_rbd_pool", "rbd") != pool:
-        _refuse_with_guests(hypervisor, facts, "images_rbd_pool", pool)
+        _refuse_with_guests(hypervisor, cloud, facts, "images_rbd_pool", pool)
     yield from files.ensure("libvirt", _disks(cloud))
 
 

@@ -16,6 +16,7 @@ from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Service
+from fixtures.facts.images import PoolContent
 from fixtures.facts.network import Reached
 from fixtures.facts.openstack import OpenStackFacts, Server
 from fixtures.facts.run import Facts
@@ -310,6 +311,8 @@ def test_disks_are_not_moved_under_guests() -> None:
     with pytest.raises(NeedsOperator, match="has guests") as refused:
         asked("nova.config.images_type", "compute1", with_guest)
     assert refused.value.lines[0] == "openstack server migrate --wait 8e4f"
+    stored = with_guest.contents | {"vms": PoolContent(names={"8e4f_disk": "1"})}
+    assert asked("nova.config.images_type", "compute1", with_guest.model_copy(update={"contents": stored}))
     assert asked("nova.config.images_type", "compute2", with_option("compute2", "nova-compute", "images_type", "qcow2"))
 
 
