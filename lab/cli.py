@@ -233,10 +233,9 @@ def _common() -> argparse.ArgumentParser:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = _common()
     parser = argparse.ArgumentParser(
         prog="python -m lab",
-        parents=[common],
+        parents=[_common()],
         description="A real Ceph and a real OpenStack on this machine, in systemd containers.",
         epilog="First: `python -m lab up`. A few minutes later: `python -m lab status`. Each word has its own --help.",
     )
@@ -246,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, carry_out: Word, about: str, more: str = "", *, needs_root: bool = True
     ) -> argparse.ArgumentParser:
         word = words.add_parser(
-            name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}", parents=[common]
+            name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}", parents=[_common()]
         )
         word.set_defaults(carry_out=carry_out, needs_root=needs_root)
         return word

@@ -149,3 +149,8 @@ def test_a_mistyped_fault_is_told_as_such(broken_lab: State, capsys: pytest.Capt
     assert _mend(broken_lab, "hosts.conf-absnt") == 1
     assert "no fault 'hosts.conf-absnt'" in capsys.readouterr().err
     assert faults.broken(broken_lab) == [KNOWN[0]]
+
+
+def test_no_word_but_fleet_has_a_profile_of_its_own() -> None:
+    assert cli._parser().parse_args(["fleet"]).profile == "fleet"
+    assert "profile" not in cli._parser().parse_args(["mend"])
