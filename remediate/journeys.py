@@ -99,3 +99,9 @@ manual(
     "Nova, whose keys are yours to hand out; for all else see nova.config.* and ceph.auth.nova.*",
     "fn.server.lifecycle",
 )
+manual(
+    "it shows what the journeys through the API show, fn.volume.from_image_cow, fn.server.ephemeral_cow, "
+    "fn.backup.full_incr_restore and lm.ephemeral: see these first; where they pass, install a python-openstackclient "
+    "of the services' age",
+    "fn.cli",
+)
