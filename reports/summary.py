@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import pytest
@@ -145,7 +145,10 @@ def figures(entries: tuple[Entry, ...]) -> list[str]:
 def _figure(name: str, unit: str, values: list[float]) -> str:
     unit = "" if unit == "1" else f" {unit}"
     middle = f"measured {name}: {median(values):g}{unit}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):g} to {max(values):g}, {len(values)} times)"
+    if len(values) == 1:
+        return middle
+    most = round(quantiles(values, n=20, method="inclusive")[-1], 2)
+    return f"{middle} ({min(values):g} to {max(values):g}, 95 % up to {most:g}, {len(values)} times)"
 
 
 def _since(report: Report) -> str:

@@ -128,7 +128,7 @@ def _entry(target: str, seconds: float) -> Entry:
 def test_figures_of_several_rounds_are_told_by_their_distribution() -> None:
     assert figures((_entry("cloud", 5.0),)) == ["measured boot: 5 s"]
     rounds = tuple(_entry(f"cloud#{number}", seconds) for number, seconds in enumerate((5.0, 9.0, 6.5), 1))
-    assert figures(rounds) == ["measured boot: 6.5 s (5 to 9, 3 times)"]
+    assert figures(rounds) == ["measured boot: 6.5 s (5 to 9, 95 % up to 8.75, 3 times)"]
 
 
 def _collected(*options: str) -> list[str]:
