@@ -72,8 +72,8 @@ def test_commands_of_the_guides_do_what_they_say(
     guest.await_up()
     with timed(measure, "openstack server add volume"):
         hand.attach(server, volume)
-    written = pattern_digest("by hand", LENGTH)
-    guest.obey(disk, "write", seed="by hand", mib=LENGTH, offset=OFFSET)
+    written = pattern_digest("by-hand", LENGTH)
+    guest.obey(disk, "write", seed="by-hand", mib=LENGTH, offset=OFFSET)
     disk.expect_content(written, OFFSET * MIB, LENGTH * MIB)
 
     with timed(measure, "openstack volume backup create --force"):
