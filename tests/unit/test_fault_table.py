@@ -36,6 +36,7 @@ WITHOUT_A_FAULT: dict[str, str] = {
 
 NO_FAULT_STOPS_IT: dict[str, str] = {
     "hyg.suite_residue": "it judges what killed runs left: tests/lab/test_suite.py",
+    "fn.volume.retype_migrate": "the lab's profiles have one back end: tests/lab/test_second_backend.py",
 }
 """Journeys that nothing in the lab can stop, each with the reason."""
 
