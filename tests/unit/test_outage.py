@@ -14,8 +14,7 @@ from fixtures.cloud import load_cloud
 from fixtures.facts.base import NotMeasured
 from fixtures.scratch.ledger import Record
 from fixtures.scratch.outage import Outages
-from fixtures.scratch.removal import is_removable
-from fixtures.scratch.site import CloudSite, Found, RefusedError
+from fixtures.scratch.site import CloudSite, Found, RefusedError, is_removable
 
 CLOUD = load_cloud(Path(__file__).parents[2] / "clouds" / "lab.yaml")
 NAME = "ceph-osc-0123456789abcdef-main-outage-1"
