@@ -162,6 +162,8 @@ def test_volumes_from_images_take_no_time_and_no_room(
                 volume = scratch.volume(size, image=source.image, longest_pause=0.2)
                 seconds[label].append(clock())
             stored += disks.volume(volume).stored_bytes()
+        if stored > 2 * REPEATS * NOTHING_BYTES:
+            break  # copies: each more would take its time and room
     small, large = (median(seconds[label]) for label in LABELS)
     for label, middle in zip(LABELS, (small, large), strict=True):
         measure(f"volume from {label} image: median time", round(middle, 2), "s")
@@ -176,7 +178,7 @@ def test_volumes_from_images_take_no_time_and_no_room(
         remedy=COPIED,
     )
     assert stored <= 2 * REPEATS * NOTHING_BYTES, finding(
-        where, found=f"{stored} bytes stored by {2 * REPEATS}", expected="next to nothing", remedy=COPIED
+        where, found=f"{stored} bytes stored", expected="next to nothing", remedy=COPIED
     )
     slowest = max(small, large)
     assert slowest <= cloud.journeys.max_cow_seconds, finding(
