@@ -28,6 +28,7 @@ _FILES = {
     "glance-api": ("/etc/glance/glance-api.conf", "/etc/glance/glance-api.conf.d/*.conf"),
     "cinder": ("/etc/cinder/cinder.conf", "/etc/cinder/cinder.conf.d/*.conf"),
     "nova-compute": ("/etc/nova/nova.conf", "/etc/nova/nova-compute.conf"),
+    "keystone": ("/etc/keystone/keystone.conf", "/etc/keystone/keystone.conf.d/*.conf"),
 }
 
 # Shell has ${#name}: jinja's own comment mark would swallow it.
@@ -47,7 +48,7 @@ class _Strict(BaseModel):
 class Option(_Strict):
     """An option as a service of OpenStack reads it; the file that has the last word on it is found."""
 
-    service: Literal["glance-api", "cinder", "nova-compute"]
+    service: Literal["glance-api", "cinder", "nova-compute", "keystone"]
     section: str
     key: str
     value: str | None = Field(..., description="null takes the option away.")

@@ -15,7 +15,7 @@ from fixtures.facts.run import Facts
 from remediate.model import Disruption, Step
 
 AREAS: Final = (
-    *("ceph", "ceph_pools", "ceph_users", "hosts", "glance", "cinder", "backup", "nova"),
+    *("ceph", "ceph_pools", "ceph_users", "hosts", "keystone", "glance", "cinder", "backup", "nova"),
     *("migration", "journeys", "capacity", "hygiene", "security", "recovery"),
 )
 """Modules of this package that declare repairs, named as the folders of suites/; a large one is in parts."""
