@@ -39,6 +39,16 @@ FOLDERS = {
     "/placement": "placement",
 }
 PASSWORD = "not-to-be-told"
+RECORDED_AT = "http://192.0.2.10"
+PLACES = {
+    ":9292": "/image",
+    ":8776": "/volume",
+    ":8774": "/compute",
+    ":8778": "/placement",
+    ":5000": "/identity",
+    ":9696": "/network",
+}
+"""Port of the recorded endpoints to the folder in which the server has that service."""
 
 
 class ApiServer(ThreadingHTTPServer):
@@ -69,8 +79,11 @@ class ApiServer(ThreadingHTTPServer):
             links = [{"rel": "self", "href": ""}]
             version = {"id": "v1.0", "max_version": "1.39", "min_version": "1.0", "status": "CURRENT", "links": links}
             return 200, {"versions": [version]}
-        if path == "/image":
-            return RECORDED["image root"]["status"], RECORDED["image root"]["body"]
+        if path in ("/image", "/identity"):
+            root = RECORDED[f"{path[1:]} root"]
+            return root["status"], root["body"]
+        if path == "/identity/v3/endpoints":
+            return 200, self._endpoints()
         return self._recorded(path, query)
 
     def _recorded(self, path: str, query: str) -> tuple[int, Any]:
@@ -81,6 +94,12 @@ class ApiServer(ThreadingHTTPServer):
                 if found:
                     return found["status"], found["body"]
         return 404, {"error": "not recorded"}
+
+    def _endpoints(self) -> Any:
+        text = json.dumps(RECORDED["identity /endpoints"]["body"])
+        for port, folder in PLACES.items():
+            text = text.replace(RECORDED_AT + port, self.url + folder)
+        return json.loads(text)
 
     def _version(self, path: str) -> Any:
         microversions = (
@@ -270,12 +289,50 @@ def test_services_types_and_pools_are_told(cloud: Cloud) -> None:
     assert ":cinder:volumes" in pool.location_info
 
 
+def test_identity_tells_its_catalog_and_people(api: ApiServer, cloud: Cloud) -> None:
+    told = need(_observed(cloud).identity)
+    assert told.versions == {"v3.14": "stable"}
+    assert {service.type for service in told.services} == {
+        *("identity", "image", "volumev3", "compute", "placement", "network")
+    }
+    assert len(told.endpoints) == 18
+    assert {(one.name, one.enabled) for one in told.projects} == {("admin", True), ("service", True)}
+    assert {"admin", "glance", "cinder", "nova"} <= {one.name for one in told.users}
+    assert {"admin", "member", "reader", "service"} <= {*told.roles}
+
+
+def test_each_address_of_the_catalog_is_asked_once(api: ApiServer, cloud: Cloud) -> None:
+    api.exchanged[f"/volume/v3/{PROJECT}/limits"] = (200, {"limits": {}})
+    endpoints = need(_observed(cloud).identity).endpoints
+    volume = [one for one in endpoints if "/volume/" in one.url]
+    assert [one.status for one in volume] == [200] * 3
+    assert len([one for one in api.asked if one == f"GET /volume/v3/{PROJECT}/limits"]) == 1
+    assert {one.status for one in endpoints if "/compute/" in one.url} == {404}
+
+
+def test_an_address_where_nobody_answers_is_told(api: ApiServer, cloud: Cloud) -> None:
+    endpoints = json.loads(json.dumps(api._endpoints()))
+    for one in endpoints["endpoints"]:
+        if one["interface"] == "internal":
+            one["url"] = "http://127.0.0.1:1/nobody"
+    api.exchanged["/identity/v3/endpoints"] = (200, endpoints)
+    internal = [one for one in need(_observed(cloud).identity).endpoints if one.interface == "internal"]
+    assert all(one.status is None and "127.0.0.1" in one.error for one in internal)
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.05])
 def test_lists_only_are_asked_for(delay: float, api: ApiServer, cloud: Cloud) -> None:
     api.delay = delay
     _observed(cloud)
-    lists = [one for one in api.asked if "/resource_providers/" not in one]  # Placement has no list of inventories
-    assert len(lists) < 30, lists
+    # Placement has no list of inventories, and each address of the catalog is tried once.
+    lists = [one for one in api.asked if "/resource_providers/" not in one and not _tries(one)]
+    assert len(lists) < 36, lists
+    assert len([one for one in api.asked if _tries(one)]) <= len(PLACES)
+
+
+def _tries(asked: str) -> bool:
+    """Whether it is what a client asks first of an address of the catalog."""
+    return asked.endswith(("/limits", "/v2/schemas/image", "/v2.0/extensions", "/placement/", "/identity/v3/"))
 
 
 def test_services_are_discovered_once(api: ApiServer, cloud: Cloud) -> None:
