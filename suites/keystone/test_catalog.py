@@ -28,10 +28,11 @@ NEEDED: Final[Mapping[Role, tuple[str, ...]]] = {
 """What a role's service is called in the catalog; cinder's has two names, either of them serves."""
 OLD_TYPES = ("volume", "volumev2")
 INTERFACES = ("public", "internal")
-TEMPLATE = re.compile(r"[%$]\((\w*)\)?s?")
+TEMPLATE = re.compile(r"[%$]\((\w+)\)s")
+SLIP = re.compile(r"\\|[%$]\(")
 KNOWN_NAMES = ("project_id", "tenant_id")
 VERSIONS: Final[Mapping[str, re.Pattern[str]]] = {
-    "compute": re.compile(r"(/v2\.1)?/?$"),
+    "compute": re.compile(r"^(?!.*/v(1(\.\d+)?|2(\.0)?)(/|$))"),
     "volumev3": re.compile(r"/v3(/[^/]+)?/?$"),
     "block-storage": re.compile(r"/v3(/[^/]+)?/?$"),
     "image": re.compile(r"^(?!.*/v[12](\.\d+)?/?$)"),
@@ -112,7 +113,7 @@ def _service_problems(told: Identity, region: str, found: tuple[CatalogService, 
 
 def _address_problem(kind: str, endpoint: Endpoint) -> str:
     names = TEMPLATE.findall(endpoint.url)
-    if "\\" in endpoint.url or any(name not in KNOWN_NAMES for name in names) or "%" in TEMPLATE.sub("", endpoint.url):
+    if any(name not in KNOWN_NAMES for name in names) or SLIP.search(TEMPLATE.sub("", endpoint.url)):
         return f"{endpoint.url} is no address and no template of one"
     if kind in VERSIONS and not VERSIONS[kind].search(endpoint.url):
         return f"{endpoint.url} is not of the API that is spoken today"
