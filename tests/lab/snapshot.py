@@ -16,6 +16,8 @@ def files(times):
     for folder, _, names in os.walk("/etc"):
         for name in [".", *names]:
             path = os.path.normpath(os.path.join(folder, name))
+            if path in COPIES:
+                continue
             try:
                 stat = os.lstat(path)
                 told = [stat.st_mode, stat.st_uid, stat.st_gid]
@@ -26,6 +28,9 @@ def files(times):
             except FileNotFoundError:
                 continue
             yield path, told + ([stat.st_mtime_ns] if times else [])
+
+# What passwd and its like were before: made anew by whatever package is installed.
+COPIES = ("/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-")
 
 def units(times):
     asked = ["systemctl", "show", "*.service", "-p", "Id,ActiveState,UnitFileState,ActiveEnterTimestampMonotonic"]

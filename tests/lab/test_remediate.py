@@ -86,14 +86,14 @@ def _uses_services(fault: Fault) -> bool:
 
 
 def _start_again(lab: LabUnderTest, taken: list[Step], *in_force: Fault) -> None:
-    """What the way back started anew was started with what was broken.
+    """What the way back started anew was started with what was broken; a socket has nothing that it would have read.
 
     A role that a fault in force waits for once it is mended is not ready before.
     """
     unready = {step.ready for fault in in_force for step in fault.healed}
     started: dict[str, set[str]] = {}
     for step in taken:
-        if isinstance(step, Restart | Unit):
+        if isinstance(step, Restart | Unit) and not step.unit.endswith(".socket"):
             started.setdefault(step.host, set()).add(step.unit)
     for host, units in started.items():
         lab.start_again(host, units, unready)
