@@ -17,7 +17,7 @@ from remediate.services import run_unit
 
 OLD_URL = re.compile(r"/v2\.0/?$")
 URL_OPTIONS = ("auth_url", "www_authenticate_uri", "auth_uri", "identity_uri")
-KEYS = "fernet_tokens.key_repository"
+KEYS = ("fernet_tokens.key_repository", "credential.key_repository")
 
 manual(
     "a password that does not fit is known in one place and wrong in the other, and which is which only a person "
@@ -78,14 +78,14 @@ def ask_for_the_third_version(cloud: Cloud, facts: Facts) -> Iterator[Option]:
 
 @repairs("ks.bootstrap.token_off", disruption="safe")
 def close_what_bootstrap_left(cloud: Cloud, facts: Facts, keystone_host: str) -> Iterator[Option | Attributes]:
-    """Take out admin_token, and close the folder of keys and the keys in it; rotating them is a timer's."""
+    """Take out admin_token, and close the folders of keys and the keys in them; rotating them is a timer's."""
     configuration = Configuration(cloud, facts, keystone_host, "keystone")
     steps: list[Option | Attributes] = list(configuration.unset("DEFAULT", "admin_token"))
     if not steps:
-        folder = need(service_of(facts.host(keystone_host), "keystone").key_folders.get(KEYS), "keys of tokens")
-        for stat in (folder.stat, *folder.keys):
-            if stat.mode & 0o027:
-                steps.append(Attributes(host=keystone_host, path=stat.path, mode=stat.mode & 0o750))
+        folders = service_of(facts.host(keystone_host), "keystone").key_folders
+        for folder in (need(folders.get(name), f"{keystone_host}: [{name}]") for name in KEYS):
+            opened = [stat for stat in (folder.stat, *folder.keys) if stat.mode & 0o027]
+            steps += [Attributes(host=keystone_host, path=stat.path, mode=stat.mode & 0o750) for stat in opened]
     if not steps:
         raise NeedsOperator(
             f"{keystone_host}: keys are made and rotated by whoever hands them to all hosts that run Keystone",

@@ -22,6 +22,7 @@ from fixtures.targets import service_of
 from fixtures.units import expect_running
 
 KEYS = "fernet_tokens.key_repository"
+CREDENTIAL_KEYS = "credential.key_repository"
 KEYED = ("fernet", "jws")
 KEY_DAYS = 365
 BOOTSTRAP = ("SERVICE_TOKEN", "OS_SERVICE_TOKEN", "SERVICE_ENDPOINT", "OS_SERVICE_ENDPOINT")
@@ -114,9 +115,9 @@ def _configured(cloud: Cloud, host: str) -> list[Role]:
 
 @pytest.mark.check("ks.bootstrap.token_off", severity="critical", source="S2 KREL-adm KI")
 def test_bootstrap_has_left_no_way_in(keystone_host: HostFacts) -> None:
-    """No admin_token is set, tokens are fernet or jws, and their keys are Keystone's alone, several, and rotated.
+    """No admin_token is set, tokens are fernet or jws, and their keys and those of credentials are Keystone's alone.
 
-    At least two keys are wanted (one that signs and one that is staged), the newest no older than a year.
+    At least two keys of tokens are wanted (one that signs and one that is staged), the newest no older than a year.
 
     Why: who has admin_token, or a key of the tokens, is administrator of the whole cloud without a password.
     """
@@ -133,23 +134,29 @@ def test_bootstrap_has_left_no_way_in(keystone_host: HostFacts) -> None:
         remedy="set [token] provider = fernet, keystone-manage fernet_setup, restart Keystone",
     )
     applies(provider == KEYED[0], f"{keystone_host.name}: tokens are signed by {provider}")
-    folder = need(service_of(keystone_host, "keystone").key_folders.get(KEYS), f"{keystone_host.name}: keys of tokens")
-    problems = list(_key_problems(folder, keystone_host.collected_at))
+    folders = service_of(keystone_host, "keystone").key_folders
+    of_tokens = need(folders.get(KEYS), f"{keystone_host.name}: keys of tokens")
+    of_credentials = need(folders.get(CREDENTIAL_KEYS), f"{keystone_host.name}: keys of credentials")
+    problems = [*_age_problems(of_tokens, keystone_host.collected_at), *_open(of_tokens), *_open(of_credentials)]
     assert not problems, finding(
-        f"{keystone_host.name}:{folder.stat.path}",
+        f"{keystone_host.name}: Keystone's keys",
         found=problems,
-        expected="two keys or more, Keystone's alone, rotated within a year",
+        expected="two keys of tokens or more, rotated within a year; all keys Keystone's alone",
         remedy="chmod 0700 the folder and 0600 its keys; keystone-manage fernet_rotate by a timer",
     )
 
 
-def _key_problems(folder: KeyFolder, now: float) -> Iterator[str]:
+def _open(folder: KeyFolder) -> Iterator[str]:
+    """What others than Keystone can read or change."""
+    for stat in (folder.stat, *folder.keys):
+        if stat.mode & 0o027:
+            yield f"{stat.path} {stat.owner}:{stat.group} {stat.mode:04o}"
+
+
+def _age_problems(folder: KeyFolder, now: float) -> Iterator[str]:
     keys = [key for key in folder.keys if key.kind == "file"]
     if len(keys) < 2:
         yield f"{len(keys)} keys"
-    for stat in (folder.stat, *keys):
-        if stat.mode & 0o007 or stat.mode & 0o020:
-            yield f"{stat.path} {stat.owner}:{stat.group} {stat.mode:04o}"
     if keys and (days := (now - max(key.mtime for key in keys)) / 86400) > KEY_DAYS:
         yield f"the newest is {days:.0f} days old"
 

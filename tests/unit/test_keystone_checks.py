@@ -107,6 +107,17 @@ def test_cinder_may_have_both_of_its_names() -> None:
     )
 
 
+def test_names_are_compared_as_the_identity_service_does() -> None:
+    facts = the_facts()
+    users = tuple(one.model_copy(update={"name": one.name.upper()}) for one in _identity(facts).users)
+    catalog.test_users_of_services_are_there(the_cloud(), _with(facts, users=users))
+    assigned = tuple(
+        one.model_copy(update={"user": one.user.upper()}) for one in need(facts.openstack.role_assignments)
+    )
+    apis = facts.openstack.model_copy(update={"role_assignments": assigned})
+    catalog.test_roles_are_given_as_they_must_be(the_cloud(), facts.model_copy(update={"apis": apis}))
+
+
 def test_a_disabled_user_or_project_is_found() -> None:
     facts = the_facts()
     users = tuple(one.model_copy(update={"enabled": one.name != "nova"}) for one in _identity(facts).users)
@@ -164,7 +175,8 @@ def _keys(facts: Facts, *keys: File, mode: int = 0o700) -> HostFacts:
     host = _host(facts)
     keystone = need(host.services["keystone"])
     folder = KeyFolder(stat=File(path="/k", kind="dir", owner="keystone", group="keystone", mode=mode), keys=keys)
-    changed = keystone.model_copy(update={"key_folders": {service.KEYS: folder}})
+    folders = {**keystone.key_folders, service.KEYS: folder}
+    changed = keystone.model_copy(update={"key_folders": folders})
     return host.model_copy(update={"services": {**host.services, "keystone": changed}})
 
 
@@ -184,6 +196,21 @@ def _key(name: str, *, mode: int = 0o600, age: float = 1.0) -> File:
 )
 def test_keys_of_tokens_that_others_have_or_that_are_old(keys: tuple[File, ...], mode: int, said: str) -> None:
     assert said in _found(service.test_bootstrap_has_left_no_way_in, _keys(the_facts(), *keys, mode=mode))
+
+
+def test_keys_of_credentials_that_others_read() -> None:
+    facts = the_facts()
+    host = _host(facts)
+    keystone = need(host.services["keystone"])
+    closed = need(keystone.key_folders[service.CREDENTIAL_KEYS])
+    opened = closed.model_copy(update={"keys": (_key("0", mode=0o604), *closed.keys)})
+    changed = keystone.model_copy(update={"key_folders": {**keystone.key_folders, service.CREDENTIAL_KEYS: opened}})
+    host = host.model_copy(update={"services": {**host.services, "keystone": changed}})
+    assert _found(service.test_bootstrap_has_left_no_way_in, host) == "/k/0 keystone:keystone 0604"
+    (step,) = _steps(
+        "ks.bootstrap.token_off", CONTROLLER, facts.model_copy(update={"hosts": {**facts.hosts, CONTROLLER: host}})
+    )
+    assert isinstance(step, Attributes) and (step.path, step.mode) == ("/k/0", 0o600)
 
 
 def test_keys_that_are_read_by_a_group_of_their_own_are_sound() -> None:
