@@ -142,22 +142,29 @@ class _Handler(BaseHTTPRequestHandler):
     server: Proxy
 
     def _serve(self) -> None:
-        at = time.monotonic()
+        self._at = time.monotonic()
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         judged = self.server.judge(Request(self.command, self.path, dict(self.headers), body))
-        status = self._say(judged) if isinstance(judged, Answer) else self._forward(judged)
-        self.server.seen.append(Seen(at, f"{self.command} {self.path}", status))
+        if isinstance(judged, Answer):
+            self._say(judged)
+        else:
+            self._forward(judged)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
-    def _say(self, answer: Answer) -> int:
-        if not answer.status:
-            self.close_connection = True
-            return 0
-        headers = {"Content-Type": "application/json", **answer.headers}
-        return self._answer(answer.status, headers.items(), answer.body.encode())
+    def _note(self, status: int) -> None:
+        """Before it is sent: who has the answer may ask what was seen."""
+        self.server.seen.append(Seen(self._at, f"{self.command} {self.path}", status))
 
-    def _forward(self, request: Request) -> int:
+    def _say(self, answer: Answer) -> None:
+        if not answer.status:
+            self._note(0)
+            self.close_connection = True
+            return
+        headers = {"Content-Type": "application/json", **answer.headers}
+        self._answer(answer.status, headers.items(), answer.body.encode())
+
+    def _forward(self, request: Request) -> None:
         parts = urlsplit(request.url)
         connection = HTTPConnection(parts.netloc, timeout=_SECONDS)
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP}
@@ -167,13 +174,14 @@ class _Handler(BaseHTTPRequestHandler):
             )
             response: HTTPResponse = connection.getresponse()
             kept = [(key, value) for key, value in response.getheaders() if key.lower() not in _HOP_BY_HOP]
-            return self._answer(response.status, kept, response.read())
+            self._answer(response.status, kept, response.read())
         except OSError:
-            return self._say(Answer())
+            self._say(Answer())
         finally:
             connection.close()
 
-    def _answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> int:
+    def _answer(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
+        self._note(status)
         self.send_response(status)
         for key, value in headers:
             self.send_header(key, value)
@@ -182,7 +190,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-        return status
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

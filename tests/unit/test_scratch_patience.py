@@ -49,7 +49,7 @@ def _statuses(server: Proxy) -> list[int]:
 def test_what_was_put_off_is_asked_again(session: requests.Session, method: str, answer: Answer) -> None:
     with proxy(Refuse(".", answer, times=1), OK) as server:
         assert session.request(method, server.url).text == "done"
-        first, second = server.seen
+    first, second = server.seen
     assert _statuses(server) == [answer.status, 200]
     if "Retry-After" in answer.headers:
         assert second.at - first.at >= 1
