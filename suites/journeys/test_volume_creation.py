@@ -151,7 +151,8 @@ def test_volumes_from_images_take_no_time_and_no_room(
 ) -> None:
     """Volumes from images are made within journeys.max_cow_seconds, large ones no slower, and take no room.
 
-    Why: time and room that grow with the image mean that something copies it, whatever the volumes look like.
+    Why: time and room that grow with the image mean that something copies it, whatever the volumes look like. The
+    shortest times are compared, for a copy takes its time each time, a busy cloud only sometimes.
     """
     size = _size_for(sources)
     seconds: dict[str, list[float]] = {label: [] for label in LABELS}
@@ -164,9 +165,11 @@ def test_volumes_from_images_take_no_time_and_no_room(
             stored += disks.volume(volume).stored_bytes()
         if stored > 2 * REPEATS * NOTHING_BYTES:
             break  # copies: each more would take its time and room
-    small, large = (median(seconds[label]) for label in LABELS)
-    for label, middle in zip(LABELS, (small, large), strict=True):
-        measure(f"volume from {label} image: median time", round(middle, 2), "s")
+    small, large = (min(seconds[label]) for label in LABELS)
+    slowest = max(median(seconds[label]) for label in LABELS)
+    for label in LABELS:
+        measure(f"volume from {label} image: shortest time", round(min(seconds[label]), 2), "s")
+        measure(f"volume from {label} image: median time", round(median(seconds[label]), 2), "s")
         measure(f"volume from {label} image: longest time", round(max(seconds[label]), 2), "s")
     measure("volumes from images store together", round(stored / MIB, 2), "MiB")
 
@@ -180,7 +183,6 @@ def test_volumes_from_images_take_no_time_and_no_room(
     assert stored <= 2 * REPEATS * NOTHING_BYTES, finding(
         where, found=f"{stored} bytes stored", expected="next to nothing", remedy=COPIED
     )
-    slowest = max(small, large)
     assert slowest <= cloud.journeys.max_cow_seconds, finding(
         where,
         found=f"{slowest:.1f} s",
