@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from fixtures.around import each_config
 from fixtures.cloud import Cloud
-from fixtures.cloud.model import OPENSTACK_ROLES
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
+from fixtures.keystone import CREDENTIAL_KEYS, OLD_URL, TOKEN_KEYS, old_urls, open_to_others
 from fixtures.targets import service_of
 from remediate.model import Attributes, NeedsOperator, Option, Unit
 from remediate.options import Configuration
 from remediate.registry import manual, repairs
 from remediate.services import run_unit
-
-OLD_URL = re.compile(r"/v2\.0/?$")
-URL_OPTIONS = ("auth_url", "www_authenticate_uri", "auth_uri", "identity_uri")
-KEYS = ("fernet_tokens.key_repository", "credential.key_repository")
 
 manual(
     "a password that does not fit is known in one place and wrong in the other, and which is which only a person "
@@ -61,15 +57,11 @@ def run_identity_service(cloud: Cloud, facts: Facts, keystone_host: str) -> Iter
 def ask_for_the_third_version(cloud: Cloud, facts: Facts) -> Iterator[Option]:
     """Point services at /v3 that are told to use v2.0; a catalog that does so is a person's to change."""
     found = False
-    for host in cloud.hosts_with(*OPENSTACK_ROLES):
-        for role in sorted(set(OPENSTACK_ROLES) & set(cloud.hosts[host].roles)):
-            configuration = Configuration(cloud, facts, host, role)
-            for section in configuration.now.sections():
-                for option in URL_OPTIONS:
-                    url = configuration.now.get(section, option, "")
-                    if OLD_URL.search(url):
-                        found = True
-                        yield from configuration.set(section, option, OLD_URL.sub("/v3", url))
+    for host, role, _ in each_config(cloud, facts):
+        configuration = Configuration(cloud, facts, host, role)
+        for section, option, url in old_urls(configuration.now):
+            found = True
+            yield from configuration.set(section, option, OLD_URL.sub("/v3", url))
     if not found:
         raise NeedsOperator(
             "the catalog, or Keystone itself, offers v2.0", "openstack endpoint set --url …/v3 ENDPOINT"
@@ -83,8 +75,8 @@ def close_what_bootstrap_left(cloud: Cloud, facts: Facts, keystone_host: str) ->
     steps: list[Option | Attributes] = list(configuration.unset("DEFAULT", "admin_token"))
     if not steps:
         folders = service_of(facts.host(keystone_host), "keystone").key_folders
-        for folder in (need(folders.get(name), f"{keystone_host}: [{name}]") for name in KEYS):
-            opened = [stat for stat in (folder.stat, *folder.keys) if stat.mode & 0o027]
+        for folder in (need(folders.get(name), f"{keystone_host}: [{name}]") for name in (TOKEN_KEYS, CREDENTIAL_KEYS)):
+            opened = [stat for stat in (folder.stat, *folder.keys) if open_to_others(stat.mode)]
             steps += [Attributes(host=keystone_host, path=stat.path, mode=stat.mode & 0o750) for stat in opened]
     if not steps:
         raise NeedsOperator(

@@ -9,14 +9,14 @@ from typing import Final
 import pytest
 
 from fixtures import releases
-from fixtures.around import each_host
+from fixtures.around import each_config
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.cloud.model import OPENSTACK_ROLES, Role
+from fixtures.cloud.model import Role
 from fixtures.facts.base import need
 from fixtures.facts.identity import CatalogService, Endpoint, Identity
 from fixtures.facts.run import Facts
-from fixtures.integration import config_of
+from fixtures.keystone import identity_of
 
 NEEDED: Final[Mapping[Role, tuple[str, ...]]] = {
     "keystone": ("identity",),
@@ -51,7 +51,7 @@ def test_each_service_is_in_the_catalog_once(cloud: Cloud, facts: Facts) -> None
 
     Why: clients take the first entry of a type; with two, some go to the wrong one, and with none nobody finds it.
     """
-    told = need(facts.openstack.identity, "identity service")
+    told = identity_of(facts)
     bad = {" or ".join(types): _named(found) for types, found in _wanted(cloud, told) if len(found) != 1}
     host = next(iter(cloud.hosts_with("cinder-api")), "")
     if host and releases.CINDER_V2_GONE.reached(cloud, facts, host):
@@ -86,7 +86,7 @@ def test_endpoints_lead_to_their_services(cloud: Cloud, facts: Facts) -> None:
 
     Why: an address with a slip in it gives 404 or the wrong service, and the message names neither.
     """
-    told = need(facts.openstack.identity, "identity service")
+    told = identity_of(facts)
     region = facts.openstack.region
     bad = [problem for types, found in _wanted(cloud, told) for problem in _service_problems(told, region, found)]
     assert not bad, finding(
@@ -130,7 +130,7 @@ def test_users_of_services_are_there(cloud: Cloud, facts: Facts) -> None:
 
     Why: a disabled user's tokens end at once, and with them all that its service does for others.
     """
-    told = need(facts.openstack.identity, "identity service")
+    told = identity_of(facts)
     bad = []
     for place, user, project in _logins(cloud, facts):
         for what, name, known in (("user", user, told.users), ("project", project, told.projects)):
@@ -148,12 +148,10 @@ def test_users_of_services_are_there(cloud: Cloud, facts: Facts) -> None:
 
 def _logins(cloud: Cloud, facts: Facts) -> Iterator[tuple[str, str, str]]:
     """Place, user and project of each login by name in the services' configurations."""
-    for name, host in each_host(cloud, facts, cloud.hosts_with(*OPENSTACK_ROLES)).items():
-        for role in sorted(set(OPENSTACK_ROLES) & set(cloud.hosts[name].roles)):
-            config = config_of(host, role)
-            for section in config.sections():
-                if config.get(section, "auth_url") and (user := config.get(section, "username")):
-                    yield f"{name}: {role} [{section}]", user, config.get(section, "project_name", "")
+    for name, role, config in each_config(cloud, facts):
+        for section in config.sections():
+            if config.get(section, "auth_url") and (user := config.get(section, "username")):
+                yield f"{name}: {role} [{section}]", user, config.get(section, "project_name", "")
 
 
 @pytest.mark.check("ks.roles", severity="critical", source="S2 GL CST")
@@ -165,7 +163,7 @@ def test_roles_are_given_as_they_must_be(cloud: Cloud, facts: Facts) -> None:
 
     Why: a service without its right fails at its first call for a tenant; a person with one acts as every service.
     """
-    told = need(facts.openstack.identity, "identity service")
+    told = identity_of(facts)
     assigned = need(facts.openstack.role_assignments, "role assignments")
     logins = sorted(set(_logins(cloud, facts)))
     bad = [f"no role {name}" for name in _needed(cloud, facts) if name not in {role.lower() for role in told.roles}]
@@ -196,11 +194,7 @@ def _needed(cloud: Cloud, facts: Facts) -> set[str]:
 
 def _service_roles(cloud: Cloud, facts: Facts) -> set[str]:
     """What services that get a service's token ask for, where any sends one."""
-    configs = [
-        config_of(host, role)
-        for name, host in each_host(cloud, facts, cloud.hosts_with(*OPENSTACK_ROLES)).items()
-        for role in sorted(set(OPENSTACK_ROLES) & set(cloud.hosts[name].roles))
-    ]
+    configs = [config for _, _, config in each_config(cloud, facts)]
     if not any(config.boolean(SENT, "send_service_user_token", False) for config in configs):
         return set()
     return {role.lower() for config in configs for role in config.items(ASKED, "service_token_roles", ("service",))}

@@ -8,27 +8,23 @@ from collections.abc import Iterator
 import pytest
 
 from fixtures import releases
-from fixtures.around import each_host
+from fixtures.around import each_config
 from fixtures.checks import applies, finding
 from fixtures.cloud import Cloud
-from fixtures.cloud.model import OPENSTACK_ROLES, Role
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.host import HostFacts, KeyFolder, TokenTry
 from fixtures.facts.identity import Identity
 from fixtures.facts.run import Facts
 from fixtures.facts.system import RcFile
 from fixtures.integration import config_of
+from fixtures.keystone import CREDENTIAL_KEYS, OLD_URL, TOKEN_KEYS, identity_of, old_urls, open_to_others
 from fixtures.targets import service_of
 from fixtures.units import expect_running
 
-KEYS = "fernet_tokens.key_repository"
-CREDENTIAL_KEYS = "credential.key_repository"
 KEYED = ("fernet", "jws")
 KEY_DAYS = 365
 BOOTSTRAP = ("SERVICE_TOKEN", "OS_SERVICE_TOKEN", "SERVICE_ENDPOINT", "OS_SERVICE_ENDPOINT")
 OLD_NAMES = ("OS_TENANT_NAME", "OS_TENANT_ID")
-OLD_URL = re.compile(r"/v2\.0/?$")
-URL_OPTIONS = ("auth_url", "www_authenticate_uri", "auth_uri", "identity_uri")
 # What a client asks wrongly is no error of the service: a token of a project that has just been deleted.
 BY_REQUEST = re.compile(r"keystone\.exception\.(\w+NotFound|Unauthorized|Forbidden\w*|Conflict|\w*ValidationError)\b")
 
@@ -100,17 +96,9 @@ def _asking_for_old(cloud: Cloud, facts: Facts, told: Identity) -> Iterator[str]
     yield from (
         f"{it.interface} endpoint {it.url}" for it in told.endpoints if it.service in here and OLD_URL.search(it.url)
     )
-    for name, host in each_host(cloud, facts, cloud.hosts_with(*OPENSTACK_ROLES)).items():
-        for role in _configured(cloud, name):
-            config = config_of(host, role)
-            for section in config.sections():
-                for option in URL_OPTIONS:
-                    if OLD_URL.search(config.get(section, option, "")):
-                        yield f"{name}: {role}: {config.where(section, option)} [{section}] {option}"
-
-
-def _configured(cloud: Cloud, host: str) -> list[Role]:
-    return sorted(set(OPENSTACK_ROLES) & set(cloud.hosts[host].roles))
+    for name, role, config in each_config(cloud, facts):
+        for section, option, _ in old_urls(config):
+            yield f"{name}: {role}: {config.where(section, option)} [{section}] {option}"
 
 
 @pytest.mark.check("ks.bootstrap.token_off", severity="critical", source="S2 KREL-adm KI")
@@ -135,7 +123,7 @@ def test_bootstrap_has_left_no_way_in(keystone_host: HostFacts) -> None:
     )
     applies(provider == KEYED[0], f"{keystone_host.name}: tokens are signed by {provider}")
     folders = service_of(keystone_host, "keystone").key_folders
-    of_tokens = need(folders.get(KEYS), f"{keystone_host.name}: keys of tokens")
+    of_tokens = need(folders.get(TOKEN_KEYS), f"{keystone_host.name}: keys of tokens")
     of_credentials = need(folders.get(CREDENTIAL_KEYS), f"{keystone_host.name}: keys of credentials")
     problems = [*_age_problems(of_tokens, keystone_host.collected_at), *_open(of_tokens), *_open(of_credentials)]
     assert not problems, finding(
@@ -149,7 +137,7 @@ def test_bootstrap_has_left_no_way_in(keystone_host: HostFacts) -> None:
 def _open(folder: KeyFolder) -> Iterator[str]:
     """What others than Keystone can read or change."""
     for stat in (folder.stat, *folder.keys):
-        if stat.mode & 0o027:
+        if open_to_others(stat.mode):
             yield f"{stat.path} {stat.owner}:{stat.group} {stat.mode:04o}"
 
 
@@ -211,8 +199,3 @@ def _rc_problems(told: RcFile) -> Iterator[str]:
     yield from (f"{name} {url}" for name, url in told.values.items() if OLD_URL.search(url) or ":35357" in url)
     if told.stat.path.endswith("/ks_admin_token"):
         yield "is the bootstrap's token"
-
-
-def identity_of(facts: Facts) -> Identity:
-    """Return what the identity service told; raises NotMeasured where it did not."""
-    return need(facts.openstack.identity, "identity service")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.around import each_host
+from fixtures.around import each_config, each_host
 from fixtures.checks import applies, finding
 from fixtures.clients import client_option
-from fixtures.cloud import Cloud, Role
+from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
@@ -22,10 +22,6 @@ from fixtures.targets import clients
 
 LIBVIRT_TCP = 16509
 CONSOLES = range(5900, 6000)
-OPENSTACK_ROLES: tuple[Role, ...] = (
-    *("keystone", "glance-api", "cinder-api", "cinder-scheduler", "cinder-volume", "cinder-backup"),
-    *("nova-control", "nova-compute", "neutron-server"),
-)
 
 
 @pytest.mark.check("sec.image.location_exposure", severity="major", source="S0 RO OSSN-0090")
@@ -70,7 +66,7 @@ def _clear(cloud: Cloud, facts: Facts) -> Iterator[str]:
     if "endpoints" in wanted:
         endpoints = need(facts.openstack.endpoints, "catalog")
         yield from (f"endpoint {url}" for url in endpoints.values() if not url.startswith("https:"))
-    for name, role, config in _configs(cloud, facts):
+    for name, role, config in each_config(cloud, facts):
         where = f"{name}: {role}"
         if "messaging" in wanted and config.get("DEFAULT", "transport_url") and not _messaging_tls(config):
             yield f"{where}: messaging without TLS"
@@ -79,12 +75,6 @@ def _clear(cloud: Cloud, facts: Facts) -> Iterator[str]:
     if "ceph" in wanted:
         modes = {client: client_option(facts, client, "ms_client_mode") for client in clients(cloud)}
         yield from (f"{client}: ms_client_mode {mode}" for client, mode in modes.items() if mode.split() != ["secure"])
-
-
-def _configs(cloud: Cloud, facts: Facts) -> Iterator[tuple[str, Role, OsloConfig]]:
-    for name, host in each_host(cloud, facts, cloud.hosts_with(*OPENSTACK_ROLES)).items():
-        for role in sorted(set(OPENSTACK_ROLES) & set(cloud.hosts[name].roles)):
-            yield name, role, config_of(host, role)
 
 
 def _messaging_tls(config: OsloConfig) -> bool:

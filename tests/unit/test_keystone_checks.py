@@ -14,6 +14,7 @@ from fixtures.facts.host import HostFacts, KeyFolder, TokenTry
 from fixtures.facts.identity import CatalogService, Endpoint, Identity
 from fixtures.facts.run import Facts
 from fixtures.facts.system import RcFile
+from fixtures.keystone import CREDENTIAL_KEYS, TOKEN_KEYS
 from remediate.model import Attributes, NeedsOperator, Option
 from remediate.registry import Repair, known
 from suites.keystone import test_catalog as catalog
@@ -175,7 +176,7 @@ def _keys(facts: Facts, *keys: File, mode: int = 0o700) -> HostFacts:
     host = _host(facts)
     keystone = need(host.services["keystone"])
     folder = KeyFolder(stat=File(path="/k", kind="dir", owner="keystone", group="keystone", mode=mode), keys=keys)
-    folders = {**keystone.key_folders, service.KEYS: folder}
+    folders = {**keystone.key_folders, TOKEN_KEYS: folder}
     changed = keystone.model_copy(update={"key_folders": folders})
     return host.model_copy(update={"services": {**host.services, "keystone": changed}})
 
@@ -202,9 +203,9 @@ def test_keys_of_credentials_that_others_read() -> None:
     facts = the_facts()
     host = _host(facts)
     keystone = need(host.services["keystone"])
-    closed = need(keystone.key_folders[service.CREDENTIAL_KEYS])
+    closed = need(keystone.key_folders[CREDENTIAL_KEYS])
     opened = closed.model_copy(update={"keys": (_key("0", mode=0o604), *closed.keys)})
-    changed = keystone.model_copy(update={"key_folders": {**keystone.key_folders, service.CREDENTIAL_KEYS: opened}})
+    changed = keystone.model_copy(update={"key_folders": {**keystone.key_folders, CREDENTIAL_KEYS: opened}})
     host = host.model_copy(update={"services": {**host.services, "keystone": changed}})
     assert _found(service.test_bootstrap_has_left_no_way_in, host) == "/k/0 keystone:keystone 0604"
     (step,) = _steps(
