@@ -291,8 +291,12 @@ class Unit:
         now = self.look()
         if now["enabled"] != before["enabled"]:
             run(["systemctl", "--quiet", "enable" if before["enabled"] else "disable", self.unit])
-        if now["active"] != before["active"]:
-            self._begin("start" if before["active"] else "stop")
+        if now["active"] and not before["active"]:
+            self._begin("stop")
+            # One that had to be killed would be listed as failed, even when its package has gone.
+            result(["systemctl", "reset-failed", self.unit])
+        elif before["active"] and not now["active"]:
+            self._begin("start")
 
     def _begin(self, verb: str) -> None:
         if self.behind:

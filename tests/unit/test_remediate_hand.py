@@ -336,3 +336,19 @@ def test_a_daemon_that_does_not_start_with_the_socket_is_started_without(socket:
         socket.do(1)
     assert not socket.look()["active"]
     assert (tmp_path / "daemon").read_text() == "active\n"
+
+
+def test_a_unit_that_had_to_be_killed_on_the_way_back_is_not_left_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of it outlives its package otherwise."""
+    asked: list[str] = []
+
+    def systemctl(words: list[str]) -> str:
+        asked.append(words[1])
+        return "ActiveState=active\nUnitFileState=enabled"
+
+    monkeypatch.setattr(steps, "run", systemctl)
+    monkeypatch.setattr(steps, "result", lambda words: (asked.append(words[1]), (0, "", ""))[1])
+    steps.Unit(Hand("/nonexistent", "run", {}), {"unit": "backup.service", "enable": True}).undo(
+        1, {"active": False, "enabled": True}
+    )
+    assert asked == ["show", "stop", "reset-failed"]
