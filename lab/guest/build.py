@@ -10,7 +10,8 @@ The disk, from byte 0 (`Layout` has the figures):
     64 MiB  end of the plain image; what lies beyond is filled as `build` was asked
 
 A disk that is attached later has the same area at byte 0, without the marker. The guest writes to
-such a disk only if a command block stands there. Formats: `fixtures.heartbeat`.
+such a disk only if a command block stands there, or if one on its root disk names it (`on=`).
+Formats: `fixtures.heartbeat`.
 """
 
 import gzip
