@@ -103,7 +103,7 @@ class Secrets:
         self._guard = threading.Lock()
 
     def get(self, name: str) -> str:
-        """The secret of this name; one ending in `-uuid` is a UUID."""
+        """The secret of this name; one ending in `-uuid` is a UUID, in `-hex` 256 bits in hex."""
         with self._guard:
             known = self._load()
             if name not in known:
@@ -170,4 +170,6 @@ def _parse(path: Path) -> _ProfileFile:
 
 
 def _make_up(name: str) -> str:
-    return str(uuid.uuid4()) if name.endswith("-uuid") else random.token_urlsafe(24)
+    if name.endswith("-uuid"):
+        return str(uuid.uuid4())
+    return random.token_hex(32) if name.endswith("-hex") else random.token_urlsafe(24)

@@ -1,4 +1,4 @@
-"""What the control services stand on: database, messages, cache."""
+"""What the control services stand on: database, messages, cache, the key of encrypted volumes."""
 
 import base64
 import hashlib
@@ -43,6 +43,14 @@ def transport_url(plan: Plan) -> str:
     """The URL of the message bus."""
     password = plan.secrets.get("rabbitmq")
     return f"rabbit://openstack:{password}@{machine_with(plan, 'messaging').address}:5672/"
+
+
+def key_manager(plan: Plan, service: str) -> ini.Section:
+    """The key manager of a service: it has one key, the same for Cinder and Nova, and keeps it in its configuration."""
+    return {
+        "backend": f"{service}.keymgr.conf_key_mgr.ConfKeyManager",
+        "fixed_key": plan.secrets.get("encrypted-volumes-hex"),
+    }
 
 
 def cache_servers(plan: Plan) -> str:

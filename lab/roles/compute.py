@@ -30,6 +30,7 @@ def _common(machine: Machine, plan: Plan) -> ini.Config:
         "neutron": identity.credentials(plan, "nova"),
         "spice": {"enabled": False},
         "vnc": _vnc(machine, plan),
+        "key_manager": backing.key_manager(plan, "nova"),
         "oslo_concurrency": {"lock_path": "/var/lock/nova"},
         "oslo_policy": {"policy_dirs": "/etc/nova/policy.d"},
     }

@@ -78,6 +78,7 @@ def _config(machine: Machine, plan: Plan) -> ini.Config:
         },
         "database": {"connection": backing.database_url(plan, "cinder", "cinder")},
         "nova": {**identity.credentials(plan, "cinder"), "interface": "internal"},
+        "key_manager": backing.key_manager(plan, "cinder"),
         "oslo_concurrency": {"lock_path": "/var/lock/cinder"},
         "oslo_policy": {"policy_dirs": "/etc/cinder/policy.d"},
     }
