@@ -100,6 +100,16 @@ manual(
     "fn.server.lifecycle",
 )
 manual(
+    "it shows what nova.secret.* and ceph.auth.nova.volumes explain: their repairs heal it; else Cinder's policy or "
+    "its release refuses multiattach: its log and nova-compute's say so",
+    "fn.volume.special",
+)
+manual(
+    "the key manager is yours, and so are its keys: with another one in its place no volume of before can be opened; "
+    "give [key_manager] of Cinder and of each hypervisor's Nova the same, from the one that opens what there is",
+    "fn.volume.encrypted",
+)
+manual(
     "it shows what ceph.auth.cinder.osd explains for the pool that was named in cinder.retype_to; a volume that was "
     "left in two pools is one that you compare before you remove either; cinder-volume's log says where it stopped",
     "fn.volume.retype_migrate",
