@@ -36,7 +36,19 @@ def choices(seen: Seen) -> Draft:
     """Return everything that is a choice of the operator's, as found."""
     lab = _is_lab(seen)
     draft: Draft = {}
-    for part in (_kind, _pools, _machines, _floor, _transport, _images, _encryption, _recovery, _journeys, _releases):
+    for part in (
+        _kind,
+        _pools,
+        _machines,
+        _floor,
+        _transport,
+        _volumes,
+        _images,
+        _encryption,
+        _recovery,
+        _journeys,
+        _releases,
+    ):
         draft |= dict(part(seen, lab))
     return draft
 
@@ -113,6 +125,15 @@ def _floor(seen: Seen, lab: bool) -> Entries:
     if (own and running < own[0]) or running < min(floors):
         told = ".".join(str(number) for number in running)
         yield ("policy", "ceph_security_floor"), Value([told], "Ceph: oldest daemon", "it has known holes: upgrade")
+
+
+def _volumes(seen: Seen, lab: bool) -> Entries:
+    """Encrypted volumes need a key manager where they are made and on every hypervisor."""
+    found = Integration(seen)
+    configs = [*found.configs("cinder-volume").values(), *found.configs("nova-compute").values()]
+    if configs and all(config.get("key_manager", "backend") for config in configs):
+        told = "cinder-volume and every nova-compute: [key_manager] backend"
+        yield ("policy", "encrypted_volumes"), Value(True, told, "they have the same keys")
 
 
 def _transport(seen: Seen, lab: bool) -> Entries:
@@ -274,3 +295,18 @@ def release_of(image: str) -> str:
         except ValueError:
             continue
     return ""
+
+
+_PARTS: Final = (
+    _kind,
+    _pools,
+    _machines,
+    _floor,
+    _transport,
+    _volumes,
+    _images,
+    _encryption,
+    _recovery,
+    _journeys,
+    _releases,
+)

@@ -138,8 +138,19 @@ def test_a_drafted_file_says_what_the_labs_own_file_says(
     assert drafted.ceph.access.host == own.ceph.access.host
     assert drafted.journeys.network == own.journeys.network
     differ = {key for key in type(own.policy).model_fields if getattr(own.policy, key) != getattr(drafted.policy, key)}
-    # The lab's own file allows for smaller machines, and says what no option says.
-    assert differ <= {"min_host_memory", "min_host_cores", "volumes_overcommit", "move_images"}
+    # The lab's own file allows for smaller machines, says what no option says, and what was recorded too early for.
+    assert differ <= {"min_host_memory", "min_host_cores", "volumes_overcommit", "move_images", "encrypted_volumes"}
+
+
+def test_encrypted_volumes_want_a_key_manager_on_every_hypervisor() -> None:
+    seen = _set(_seen("default"), "controller", "cinder-volume", "key_manager", backend="barbican")
+    for host in ("compute1", "compute2"):
+        seen = _set(seen, host, "nova-compute", "key_manager", backend="barbican")
+    found = choices(seen)["policy", "encrypted_volumes"]
+    assert isinstance(found, Value)
+    assert (found.value, bool(found.confirm)) == (True, True)
+    without = _set(seen, "compute2", "nova-compute", "key_manager", backend="")
+    assert ("policy", "encrypted_volumes") not in choices(without)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -299,10 +299,16 @@ def test_command_is_one_block_of_plain_lines() -> None:
     ]
 
 
+def test_command_may_be_for_another_disk() -> None:
+    block = hb.command(id="a-1", op="verify", mib=1, offset=8, on="vdb")
+    assert block.rstrip(b"\n").decode().split("\n")[-2:] == ["on=vdb", "end"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"id": "a b"},
+        {"on": "v/b"},
         {"id": ""},
         {"seed": "a.2"},
         {"seed": "x\ny"},

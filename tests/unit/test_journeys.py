@@ -6,6 +6,8 @@ import errno
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from fixtures.cloud import load_cloud
 from fixtures.cloud.model import Journeys
 from fixtures.facts.base import NotMeasured
 from fixtures.scratch.gates import RELEASES_A_HYPERVISOR, hosts_for_crashes
+from fixtures.scratch.guest import Guest
 from fixtures.scratch.ledger import Record
 from fixtures.scratch.names import PREFIX, new_run_id
 from fixtures.scratch.qcow2 import CLUSTER, write_qcow2
@@ -165,3 +168,49 @@ def test_a_qemu_is_killed_only_where_the_cloud_file_releases_a_host_for_tests(
     released = cloud.model_copy(update={"journeys": Journeys(**given)})
     assert hosts_for_crashes(released) == expected
     assert RELEASES_A_HYPERVISOR[0](released) == bool(expected)
+
+
+BOOTED = """\
+osc-guest boot id=0123abcd uptime=1.00 root=vda last=0 end
+osc-disk add name=vda bytes=1073741824 end
+osc-disk add name=vdb bytes=1073741824 end
+"""
+
+
+@dataclass
+class Ordered:
+    """A guest's root disk: the order that stands there is done at once."""
+
+    order: str = ""
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.order = data.decode().split("\n")[1].removeprefix("id=")
+
+    def read(self, offset: int, length: int) -> bytes:
+        lines = ["OSC-RES 1", f"id={self.order}", "op=verify", "state=done", "pass=1", "sha256=none", "why=", "ms=5"]
+        return "\n".join([*lines, "end", ""]).encode().ljust(length)
+
+
+def _guest(root: Ordered, console: Callable[[], str]) -> Guest:
+    compute = SimpleNamespace(get_server_console_output=lambda *_, **__: {"output": console()})
+    scratch = SimpleNamespace(tenant=SimpleNamespace(connection=SimpleNamespace(compute=compute)), where=str)
+    return Guest(cast(Any, scratch), cast(Any, SimpleNamespace(id="s1")), cast(Any, root), 0.2)
+
+
+@pytest.mark.parametrize("after", ["", "osc-disk remove name=vdb end\nosc-disk add name=vdb bytes=5 end\n"])
+def test_a_guest_names_the_disk_that_it_was_given(after: str) -> None:
+    assert _guest(Ordered(), lambda: BOOTED + after).await_disk() == "vdb"
+
+
+def test_a_guest_without_another_disk_is_told() -> None:
+    with pytest.raises(AssertionError, match="no disk but its first"):
+        _guest(Ordered(), lambda: BOOTED + "osc-disk remove name=vdb end\n").await_disk()
+
+
+@pytest.mark.parametrize(("dev", "known"), [("vdb", True), ("vda", False)])
+def test_a_guest_that_takes_an_order_for_its_own_disk_is_too_old(dev: str, known: bool) -> None:
+    root = Ordered()
+    done = f"osc-io done op=verify dev={dev} id={{}} pass=1 mib=1 offset=64 ms=5 sha256=none why=none end\n"
+    guest = _guest(root, lambda: BOOTED + done.format(root.order))
+    with nullcontext() if known else pytest.raises(NotMeasured, match="build it anew"):
+        assert guest.obey_on("vdb", "verify", seed="s", mib=1, offset=64).state == "done"
