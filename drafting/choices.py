@@ -36,19 +36,7 @@ def choices(seen: Seen) -> Draft:
     """Return everything that is a choice of the operator's, as found."""
     lab = _is_lab(seen)
     draft: Draft = {}
-    for part in (
-        _kind,
-        _pools,
-        _machines,
-        _floor,
-        _transport,
-        _volumes,
-        _images,
-        _encryption,
-        _recovery,
-        _journeys,
-        _releases,
-    ):
+    for part in _PARTS:
         draft |= dict(part(seen, lab))
     return draft
 
