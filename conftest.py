@@ -5,6 +5,7 @@ pytest_plugins = (
     "fixtures.live",
     "fixtures.scratch.plugin",
     "fixtures.plugin",
+    "fixtures.granularity",
     "fixtures.effort",
     "fixtures.profiles",
     "fixtures.sources",

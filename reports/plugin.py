@@ -22,7 +22,7 @@ import pytest
 from reports import hookspecs, summary
 from reports.compare import LATEST, Baseline, runs_of
 from reports.model import Effort, Entry, Measurement, Outcome, Past, Report, Run
-from reports.progress import Progress, bare, wants_progress
+from reports.progress import Progress, bare, tests_of, wants_progress
 from reports.render import FORMATS, ReportError, load, write_formats
 from reports.store import new_run_folder, replace, write_report
 
@@ -161,12 +161,17 @@ class Gatherer:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count what was selected."""
-        self._collected = max(self._collected, len(session.items))
+        self._collected = max(self._collected, sum(tests_of(item) for item in session.items))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Count what was selected, as a worker tells it."""
         self._collected = len(ids)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Count the tests of items that stand for several, as a worker tells at its end (xdist)."""
+        self._collected = max(self._collected, getattr(node, "workeroutput", {}).get("asked", 0))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a file of checks that cannot be read: its checks are nobody's green."""

@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import Any, Final, cast
 
 import pytest
@@ -38,8 +38,8 @@ class Progress:
         self._reporter._show_progress_info = False
         self._workers = max(1, len(getattr(config.option, "tx", None) or ()))
         self._last_run = last_run
-        self._seconds: dict[str, float] = {}
-        self._left: dict[str, None] = {}
+        self._seconds: Mapping[str, float] = {}
+        self._left = Counter[str]()
         self._total = 0
         self._worst: dict[str, str] = {}
         self._began = self._told = time.monotonic()
@@ -47,18 +47,21 @@ class Progress:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Note what will be run."""
-        self._expect([item.nodeid for item in session.items])
+        self._expect({item.nodeid: tests_of(item) for item in session.items})
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Collection[str]) -> None:
         """Note what will be run, as each worker tells it."""
         if not self._total:
-            self._expect(ids)
+            self._expect(dict.fromkeys(ids, 1))
 
-    def _expect(self, ids: Collection[str]) -> None:
-        self._left = dict.fromkeys(map(bare, ids))
-        self._total = len(self._left)
-        self._seconds = {entry.nodeid: entry.seconds for entry in self._last_run()}
+    def _expect(self, tests: Mapping[str, int]) -> None:
+        self._left = Counter({bare(nodeid): number for nodeid, number in tests.items()})
+        self._total = self._left.total()
+        self._seconds = Counter[str]()
+        for entry in self._last_run():
+            self._seconds[entry.nodeid] += entry.seconds
+            self._seconds[_shared(entry.nodeid)] += entry.seconds
         self._began = self._told = time.monotonic()
 
     @pytest.hookimpl(wrapper=True)
@@ -80,8 +83,13 @@ class Progress:
         if outcome and self._worst.get(nodeid) in (None, "passed"):
             self._worst[nodeid] = outcome
         if report.when == "teardown":
-            self._left.pop(nodeid, None)
+            self._done(nodeid if nodeid in self._left else _shared(nodeid))
         self._tell()
+
+    def _done(self, item: str) -> None:
+        self._left[item] -= 1
+        if self._left[item] < 1:
+            del self._left[item]
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -109,7 +117,7 @@ class Progress:
     def _line(self, elapsed: float) -> str:
         counts = Counter(self._worst.values())
         told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items(), key=_by_weight))
-        done = f"{self._total - len(self._left)} of {self._total}"
+        done = f"{self._total - self._left.total()} of {self._total}"
         parts = [done, told, clock(elapsed), self._end() if self._left else ""]
         return f"{self._area:<8} " + "; ".join(part for part in parts if part)
 
@@ -130,6 +138,16 @@ _WEIGHT: Final = ("failed", "not measured", "waived", "passed", "not applicable"
 
 def _by_weight(counted: tuple[str, int]) -> int:
     return _WEIGHT.index(counted[0])
+
+
+def tests_of(item: pytest.Item) -> int:
+    """Return how many tests an item stands for."""
+    return int(str(dict(item.user_properties).get("targets", 1)))
+
+
+def _shared(nodeid: str) -> str:
+    """The item that stands for a test and others of its check, if there is one."""
+    return f"{nodeid.rpartition(':')[0]}:*]"
 
 
 def bare(nodeid: str) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 from fixtures.facts.run import Facts
 
 pytest_plugins = (
-    "fixtures.targets", "fixtures.plugin", "fixtures.profiles", "fixtures.sources", "fixtures.outcomes",
-    "fixtures.descriptions", "reports.plugin",
+    "fixtures.targets", "fixtures.plugin", "fixtures.granularity", "fixtures.profiles", "fixtures.sources",
+    "fixtures.outcomes", "fixtures.descriptions", "reports.plugin",
 )
 fixtures.observe.run.observe = lambda *_, **__: Facts.model_validate_json(Path({str(FACTS)!r}).read_text())
 """
