@@ -9,15 +9,13 @@ from collections.abc import Generator, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import chain, pairwise
 from typing import Any
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
-from fixtures.granularity import singles
+from fixtures.granularity import judged
 from fixtures.observe.openstack import open_openstack
 from fixtures.observe.run import observe
 from fixtures.plugin import cloud_of
@@ -254,9 +252,8 @@ class Remediation:
             facts = observe(self._config.stash[CLOUD], secrets.token_bytes(32), lambda line: None, ask_services=asked)
             self._config.stash[FACTS] = facts
         fresh: dict[Failure, _Seen] = {}
-        for test, following in pairwise(chain(singles(items), (None,))):
-            for report in runtestprotocol(test, log=False, nextitem=following):
-                _note(fresh, report)
+        for report in judged(items, log=False):
+            _note(fresh, report)
         self._seen |= fresh
 
     def _settle(self, session: pytest.Session, first: dict[Failure, _Seen], plan: Plan) -> None:

@@ -38,7 +38,7 @@ class Progress:
         self._reporter._show_progress_info = False
         self._workers = max(1, len(getattr(config.option, "tx", None) or ()))
         self._last_run = last_run
-        self._seconds: Mapping[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self._left = Counter[str]()
         self._total = 0
         self._worst: dict[str, str] = {}
@@ -58,10 +58,10 @@ class Progress:
     def _expect(self, tests: Mapping[str, int]) -> None:
         self._left = Counter({bare(nodeid): number for nodeid, number in tests.items()})
         self._total = self._left.total()
-        self._seconds = Counter[str]()
+        self._seconds = {}
         for entry in self._last_run():
-            self._seconds[entry.nodeid] += entry.seconds
-            self._seconds[_shared(entry.nodeid)] += entry.seconds
+            for item in {entry.nodeid, _shared(entry.nodeid)}:
+                self._seconds[item] = self._seconds.get(item, 0) + entry.seconds
         self._began = self._told = time.monotonic()
 
     @pytest.hookimpl(wrapper=True)

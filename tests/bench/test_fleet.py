@@ -29,6 +29,7 @@ from fixtures.observe.fleet import observe_fleet
 from fixtures.observe.host import turns_for
 from fixtures.observe.turns import default_forks
 from fixtures.reach import Hosts
+from reports.render import load
 
 PROJECT = Path(__file__).parents[2]
 STATE = Path(os.environ.get("OSC_LAB_STATE", "/var/lib/ceph-osc-lab/fleet"))
@@ -108,20 +109,27 @@ def _generated(size: int, folder: Path) -> Path:
     return folder / "cloud.yaml"
 
 
+def _measured(command: list[str], folder: Path) -> tuple[list[str], str]:
+    """Lines that a command wrote, and what it took."""
+    start = time.monotonic()
+    with folder.joinpath("out").open("w") as out:
+        child = subprocess.Popen(command, cwd=PROJECT, stdout=out)
+        _, status, used = os.wait4(child.pid, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 1)
+    took = f"{time.monotonic() - start:.1f} s, {used.ru_utime + used.ru_stime:.1f} s of CPU, "
+    return folder.joinpath("out").read_text().splitlines(), f"{took}{used.ru_maxrss / 1024:.0f} MiB at most"
+
+
+@pytest.mark.parametrize("granularity", ["host", "check"])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_fleet_is_judged(size: int, tmp_path: Path) -> None:
+def test_a_fleet_is_judged(size: int, granularity: str, tmp_path: Path) -> None:
     cloud = _generated(size, tmp_path)
     command = [sys.executable, "-m", "pytest", "--cloud", str(cloud), "--facts", str(tmp_path / "facts")]
     command += ["-m", "static", "--reports", str(tmp_path / "runs"), "-p", "no:cacheprovider", "-q", "--tb=no"]
-    start = time.monotonic()
-    collected = subprocess.run([*command, "--collect-only"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    collecting = time.monotonic() - start
-    items = sum("::" in line for line in collected.stdout.splitlines())
-    start = time.monotonic()
-    child = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
-    took = time.monotonic() - start
-    assert os.waitstatus_to_exitcode(status) in (0, 1)
-    print(f"\n{size} hypervisors, {items} items, {_load()}")
-    print(f"  collected in {collecting:.1f} s; whole run {took:.1f} s ({1000 * took / items:.1f} ms an item), ", end="")
-    print(f"{used.ru_utime + used.ru_stime:.1f} s of CPU, {used.ru_maxrss / 1024:.0f} MiB at most")
+    command += ["--granularity", granularity]
+    told, collecting = _measured([*command, "--collect-only"], tmp_path)
+    _, whole = _measured(command, tmp_path)
+    report = load(tmp_path / "runs/latest/report.json")
+    print(f"\n{size} hypervisors, {sum('::' in line for line in told)} items (--granularity {granularity}), {_load()}")
+    print(f"  collected: {collecting}")
+    print(f"  judged {len(report.entries)} tests: {whole}")
