@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +15,7 @@ import pytest
 
 from fixtures.cloud import load_cloud
 from fixtures.facts.base import NotMeasured
+from fixtures.scratch import outage
 from fixtures.scratch.ledger import Record
 from fixtures.scratch.outage import Outages
 from fixtures.scratch.site import CloudSite, Found, RefusedError, is_removable
@@ -19,6 +23,19 @@ from fixtures.scratch.site import CloudSite, Found, RefusedError, is_removable
 CLOUD = load_cloud(Path(__file__).parents[2] / "clouds" / "lab.yaml")
 NAME = "ceph-osc-0123456789abcdef-main-outage-1"
 RECORD = Record(1, "outage", NAME, "", frozenset(), 0.0, id="s1")
+FOUND = Found("outage", "s1", NAME, "")
+RUNNING = {"nova-compute", "virtqemud", "virtqemud.socket", "virtlogd"}
+SYSTEMCTL = """#!/bin/sh
+cd "$STATE/active"
+case $1 in
+-q) test -e "$3"; exit ;;
+cat) test "$2" = nova-compute; exit ;;
+show) echo "$5.socket $5-tls.socket"; exit ;;
+start) shift; touch "$@"; set -- start "$@" ;;
+stop) shift 3; rm -f "$@"; set -- stop "$@" ;;
+esac
+echo "$@" >>"$STATE/told"
+"""
 
 
 @dataclass
@@ -44,42 +61,99 @@ class Nova:
         self.disabled_reason = None
 
 
-def _outages(nova: Nova) -> Outages:
-    def run(command: str, *args: str, timeout: float = 0) -> Any:
-        nova.asked.extend(args)
-        return SimpleNamespace(rc=0, stdout="compute1\n", stderr="")
+@dataclass
+class Machine:
+    """A hypervisor whose systemd is made up."""
 
-    hosts = {name: SimpleNamespace(run=run) for name in CLOUD.hosts}
+    folder: Path
+
+    def __post_init__(self) -> None:
+        for name, text in {"systemctl": SYSTEMCTL, "hostname": "#!/bin/sh\necho compute1\n"}.items():
+            (self.folder / name).write_text(text)
+            (self.folder / name).chmod(0o755)
+        (self.folder / "active").mkdir()
+        for unit in RUNNING:
+            (self.folder / "active" / unit).touch()
+
+    def run(self, command: str, *args: str, timeout: float = 0) -> Any:
+        environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", "STATE": str(self.folder)}
+        line = command % tuple(map(shlex.quote, args)) if args else command
+        done = subprocess.run(["sh", "-c", line], env=environment, text=True, capture_output=True)
+        return SimpleNamespace(rc=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+    def told(self) -> list[str]:
+        path = self.folder / "told"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def running(self) -> set[str]:
+        return {path.name for path in (self.folder / "active").iterdir()}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setattr(outage, "_NOTES", str(tmp_path / "notes"))
+    return Machine(tmp_path)
+
+
+def _outages(nova: Nova, machine: Machine) -> Outages:
+    hosts = {name: SimpleNamespace(run=machine.run) for name in CLOUD.hosts}
     return Outages(CLOUD, cast(Any, SimpleNamespace(compute=nova)), cast(Any, hosts))
 
 
-def _site(nova: Nova) -> CloudSite:
-    return CloudSite(MagicMock(), {}, None, outages=_outages(nova))
+def _site(nova: Nova, machine: Machine) -> CloudSite:
+    return CloudSite(MagicMock(), {}, None, outages=_outages(nova, machine))
 
 
-def test_a_hypervisor_is_started_then_declared_alive_and_open_to_servers_last() -> None:
+def test_what_starts_guests_is_killed_and_what_they_need_is_let_be(machine: Machine) -> None:
     nova = Nova()
-    site = _site(nova)
-    found = site.look(RECORD)
-    assert found == Found("outage", "s1", NAME, "") and is_removable(found)
+    _outages(nova, machine).take(cast(Any, nova))
+    assert machine.told() == [
+        "kill --signal KILL nova-compute",
+        "kill --signal KILL --kill-who main virtqemud",
+        "stop nova-compute virtqemud virtqemud.socket",
+    ]
+    assert machine.running() == {"virtlogd"}
+
+
+def test_nothing_is_killed_where_nova_compute_does_not_run(machine: Machine) -> None:
+    (machine.folder / "active/nova-compute").unlink()
+    nova = Nova()
+    with pytest.raises(NotMeasured, match="no unit of it runs"):
+        _outages(nova, machine).take(cast(Any, nova))
+    assert machine.told() == []
+
+
+def test_a_hypervisor_is_started_then_declared_alive_and_open_to_servers_last(machine: Machine) -> None:
+    nova = Nova()
+    site = _site(nova, machine)
+    _outages(nova, machine).take(cast(Any, nova))
+    assert site.look(RECORD) == FOUND and is_removable(FOUND)
     with pytest.raises(RefusedError, match="compute1 is down"):
-        site.remove(found)
-    assert nova.asked[1:] == ["start", "forced down: False"] and "nova-compute" in nova.asked[0].split()
+        site.remove(FOUND)
+    assert machine.running() == RUNNING and nova.asked == ["forced down: False"]
     with pytest.raises(RefusedError):
-        site.remove(found)
+        site.remove(FOUND)
     nova.state = "up"
-    site.remove(found)
-    assert nova.asked[-1] == "enabled" and "enabled" not in nova.asked[:-1]
+    site.remove(FOUND)
+    assert nova.asked == ["forced down: False", "enabled"]
     assert site.look(RECORD) is None
+    assert list((machine.folder / "notes").iterdir()) == []
 
 
-def test_what_somebody_else_disabled_is_left_alone() -> None:
-    assert _site(Nova(disabled_reason="disk is being changed")).look(RECORD) is None
-    assert _site(Nova(disabled_reason=None)).look(RECORD) is None
+def test_a_hypervisor_that_was_rebooted_meanwhile_has_nova_compute_started(machine: Machine) -> None:
+    nova = Nova()
+    with pytest.raises(RefusedError):
+        _site(nova, machine).remove(FOUND)
+    assert machine.told() == ["start nova-compute"]
 
 
-def test_nothing_is_started_where_the_cloud_file_releases_nothing() -> None:
+def test_what_somebody_else_disabled_is_left_alone(machine: Machine) -> None:
+    assert _site(Nova(disabled_reason="disk is being changed"), machine).look(RECORD) is None
+    assert _site(Nova(disabled_reason=None), machine).look(RECORD) is None
+
+
+def test_nothing_is_started_where_the_cloud_file_releases_nothing(machine: Machine) -> None:
     nova = Nova(host="compute9")
     with pytest.raises(NotMeasured, match="disruptive_on"):
-        _site(nova).remove(Found("outage", "s1", NAME, ""))
-    assert nova.asked == []
+        _site(nova, machine).remove(FOUND)
+    assert machine.told() == []
