@@ -148,6 +148,7 @@ def test_volume_grows_also_under_a_running_guest(scratch: Scratch, disks: Disks,
 
     measure("boot to first beat", guest.await_up(), "s")
     scratch.attach(guest.server, volume)
+    guest.await_size(2 * GIB)
     with timed(measure, "extend, attached"):
         scratch.extend(volume, 3)
     _expect_size(scratch, disk, volume, 3)
