@@ -230,6 +230,38 @@ def test_not_measured_is_an_error_of_pytest_too(inner: Path) -> None:
     assert "host down" in done.stdout
 
 
+LEFT_BEHIND = """
+
+@pytest.fixture(scope="session")
+def run_of_it():
+    yield
+    raise NotMeasured("run: the cloud could not be asked")
+
+@pytest.fixture
+def things(run_of_it):
+    yield
+    raise {}
+
+@pytest.mark.dynamic
+@pytest.mark.check("a.leaves", severity="major", source="x")
+def test_leaves(things): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "message"),
+    [
+        ('NotMeasured("things: the cloud could not be asked")', "not measured", "run: the cloud could not be asked"),
+        ('AssertionError("things: left")', "failed", "things: left"),
+    ],
+)
+def test_of_several_ends_that_go_wrong_the_gravest_decides(inner: Path, error: str, outcome: str, message: str) -> None:
+    (inner / "test_inner.py").write_text(CHECKS + LEFT_BEHIND.format(error))
+    _run(inner, "-k", "a.leaves")
+    (entry,) = _report(inner).entries
+    assert (entry.outcome, entry.message) == (outcome, message)
+
+
 def test_the_summary_says_where_and_what_to_do(inner: Path) -> None:
     out = _run(inner).stdout
     assert "failed critical a.fails [volumes] pool volumes: found a, b; expected nothing. Remedy: do it" in out

@@ -318,6 +318,7 @@ def test_a_creation_that_never_was_is_settled_after_a_while(site: FakeSite, ledg
         ("volume", "error", "", True, False),
         ("volume", "error_deleting", "", True, True),
         ("volume", "error_backing-up", "", True, True),
+        ("volume", "reserved", "", True, True),
         ("volume", "in-use", "", False, False),
         ("volume", "creating", "", False, False),
         ("volume", "backing-up", "", False, False),
