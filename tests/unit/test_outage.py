@@ -30,9 +30,15 @@ cd "$STATE/active"
 case $1 in
 -q) test -e "$3"; exit ;;
 cat) test "$2" = nova-compute; exit ;;
-show) echo "$5.socket $5-tls.socket"; exit ;;
-start) shift; touch "$@"; set -- start "$@" ;;
-stop) shift 3; rm -f "$@"; set -- stop "$@" ;;
+show)
+    case $3-$5 in
+    TriggeredBy-*) echo "$5.socket $5-tls.socket" ;;
+    Triggers-*.socket) echo "${5%.socket}" ;;
+    esac
+    exit ;;
+reset-failed) exit ;;
+start) touch "$2" ;;
+stop) [ "$2" != --job-mode ] || shift 2; shift; rm -f "$@"; set -- stop "$@" ;;
 esac
 echo "$@" >>"$STATE/told"
 """
@@ -108,9 +114,10 @@ def test_what_starts_guests_is_killed_and_what_they_need_is_let_be(machine: Mach
     nova = Nova()
     _outages(nova, machine).take(cast(Any, nova))
     assert machine.told() == [
+        "stop virtqemud.socket",
         "kill --signal KILL nova-compute",
         "kill --signal KILL --kill-who main virtqemud",
-        "stop nova-compute virtqemud virtqemud.socket",
+        "stop virtqemud.socket virtqemud nova-compute",
     ]
     assert machine.running() == {"virtlogd"}
 
@@ -140,10 +147,21 @@ def test_a_hypervisor_is_started_then_declared_alive_and_open_to_servers_last(ma
     assert list((machine.folder / "notes").iterdir()) == []
 
 
-def test_a_hypervisor_that_was_rebooted_meanwhile_has_nova_compute_started(machine: Machine) -> None:
+def test_a_socket_is_opened_before_the_daemon_that_came_back_without_it(machine: Machine) -> None:
     nova = Nova()
+    _outages(nova, machine).take(cast(Any, nova))
+    (machine.folder / "active/virtqemud").touch()
+    before = len(machine.told())
     with pytest.raises(RefusedError):
         _site(nova, machine).remove(FOUND)
+    started = ["stop virtqemud", "start virtqemud.socket", "start virtqemud", "start nova-compute"]
+    assert machine.told()[before:] == started
+
+
+def test_a_hypervisor_that_was_rebooted_meanwhile_has_nova_compute_started(machine: Machine) -> None:
+    (machine.folder / "active/nova-compute").unlink()
+    with pytest.raises(RefusedError):
+        _site(Nova(), machine).remove(FOUND)
     assert machine.told() == ["start nova-compute"]
 
 
