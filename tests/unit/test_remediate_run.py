@@ -119,9 +119,11 @@ def test_a_plan_is_shown_and_stored_and_nothing_is_done(folder: Path) -> None:
     assert seen.outcomes()["ceph.auth.mon_blocklist:client.glance"] == "failed"
 
 
+@pytest.mark.parametrize("granularity", ["host", "check"])
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_what_failed_is_repaired_and_proven(folder: Path, workers: str) -> None:
-    seen = run(folder, "--remediate", "-n", workers, caps={"client.glance": OLD_CAPS}, applications={"vms": []})
+def test_what_failed_is_repaired_and_proven(folder: Path, workers: str, granularity: str) -> None:
+    options = ("--remediate", "-n", workers, "--granularity", granularity)
+    seen = run(folder, *options, caps={"client.glance": OLD_CAPS}, applications={"vms": []})
     assert seen.rc == 0, seen.out
     assert seen.state["steps"] == 2
     assert seen.outcomes()["ceph.auth.mon_blocklist:client.glance"] == "healed"
