@@ -40,6 +40,7 @@ class Progress:
         self._last_run = last_run
         self._seconds: dict[str, float] = {}
         self._left = Counter[str]()
+        self._whole: dict[str, int] = {}
         self._total = 0
         self._worst: dict[str, str] = {}
         self._began = self._told = time.monotonic()
@@ -57,6 +58,7 @@ class Progress:
 
     def _expect(self, tests: Mapping[str, int]) -> None:
         self._left = Counter({bare(nodeid): number for nodeid, number in tests.items()})
+        self._whole = dict(self._left)
         self._total = self._left.total()
         self._seconds = {}
         for entry in self._last_run():
@@ -129,7 +131,11 @@ class Progress:
 
     def _rest(self) -> float | None:
         """Seconds that are left if each check takes as long as in the last run; None where that knows none of them."""
-        known = [self._seconds[nodeid] for nodeid in self._left if nodeid in self._seconds]
+        known = [
+            self._seconds[item] * number / self._whole[item]
+            for item, number in self._left.items()
+            if item in self._seconds
+        ]
         return sum(known) * len(self._left) / len(known) / self._workers if known else None
 
 

@@ -96,6 +96,20 @@ def test_the_end_is_estimated_by_the_last_run(pytestconfig: pytest.Config, monke
     assert re.fullmatch(r"ceph     0 of 3; 0:00; ends about \d\d:\d\d:\d\d", reporter.lines[-1])
 
 
+def test_an_item_of_several_tests_is_done_by_and_by(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reports import progress
+
+    monkeypatch.setattr(pytestconfig.pluginmanager, "get_plugin", lambda name: _Reporter())
+    past = [entry("ceph.pool.size", target, seconds=40.0) for target in ("images", "volumes", "vms", "backups")]
+    shown = progress.Progress(pytestconfig, lambda: past)
+    shown._expect({past[0].nodeid.replace(":images]", ":*]"): 4})
+    assert shown._rest() == 160.0
+    shown._done(progress._shared(past[1].nodeid))
+    assert shown._rest() == 120.0
+
+
 def test_without_an_earlier_run_no_end_is_told(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
     from reports import progress
 
