@@ -57,11 +57,10 @@ def run_identity_service(cloud: Cloud, facts: Facts, keystone_host: str) -> Iter
 def ask_for_the_third_version(cloud: Cloud, facts: Facts) -> Iterator[Option]:
     """Point services at /v3 that are told to use v2.0; a catalog that does so is a person's to change."""
     found = False
-    for host, role, _ in each_config(cloud, facts):
-        configuration = Configuration(cloud, facts, host, role)
-        for section, option, url in old_urls(configuration.now):
+    for host, role, config in each_config(cloud, facts):
+        for section, option, url in old_urls(config):
             found = True
-            yield from configuration.set(section, option, OLD_URL.sub("/v3", url))
+            yield from Configuration(cloud, facts, host, role).set(section, option, OLD_URL.sub("/v3", url))
     if not found:
         raise NeedsOperator(
             "the catalog, or Keystone itself, offers v2.0", "openstack endpoint set --url …/v3 ENDPOINT"
