@@ -193,11 +193,12 @@ def _start_anew(taken: Taken, site: Acts, watch: Watches, tell: Tell, silent: Se
     step = taken.step
     assert isinstance(step, Restart)
     try:
-        rows = watch.before(step.role)
+        awaited = None if (step.host, step.role) in silent else step.role
+        rows = watch.before(awaited) if awaited else {}
         tell(f"undo {taken.number}. {step} (again)")
         site.undo(taken.number, step, taken.before)
-        if (step.host, step.role) not in silent:
-            watch.until_up(step.host, step.role, rows)
+        if awaited:
+            watch.until_up(step.host, awaited, rows)
     except (StepFailed, DeadlineError) as error:
         return f"{taken.step}: {error}"
     return ""

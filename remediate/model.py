@@ -272,7 +272,8 @@ class Restart(_HostStep):
 
     kind: Literal["restart"] = "restart"
     wish: ClassVar[frozenset[str]] = frozenset({"again"})
-    role: Role
+    role: Role | None
+    """The service that is waited for until it is up in the API's eyes; none where it is stopped and stays so."""
     unit: str
     beside: tuple[str, ...] = ()
     again: bool = True

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pydantic import BaseModel, ConfigDict
 
-from fixtures.cloud import Cloud
+from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.host import Service
 from fixtures.facts.run import Facts
@@ -299,7 +299,8 @@ def _restarts(here: Sequence[Planned], facts: Facts, owed: Mapping[Restart, str]
             step, known = one.step, causes.pop(one.step.unit, (one.step, []))[1]
             debts.pop(step.unit, None)
             known += [it for it in others if set(it.failures) & set(one.failures) and it not in known]
-            yield one.model_copy(update={"step": step.model_copy(update={"again": _again(step, known, facts)})})
+            shown = {"again": _again(step, known, facts), "role": _awaited(step, others, facts)}
+            yield one.model_copy(update={"step": step.model_copy(update=shown)})
     for unit, (step, _) in debts.items():
         causes.setdefault(unit, (step, []))
     for unit, (step, known) in causes.items():
@@ -312,6 +313,14 @@ def _restarts(here: Sequence[Planned], facts: Facts, owed: Mapping[Restart, str]
                 after={},
                 diff=tuple(f"owed by run {run}, which was cut short" for _, run in filter(None, [debts.get(unit)])),
             )
+
+
+def _awaited(step: Restart, others: Sequence[Planned], facts: Facts) -> Role | None:
+    """The service that a restart is felt by: what is stopped, and not started by now, does not report again."""
+    service = facts.host(step.host).services.get(step.role) if step.role else None
+    begun = {one.step.role for one in others if isinstance(one.step, Unit)}
+    stopped = isinstance(service, Service) and service.unit.active != "active" and step.role not in begun
+    return None if stopped else step.role
 
 
 def _causes(steps: Iterable[Planned], facts: Facts) -> dict[str, tuple[Restart, list[Planned]]]:

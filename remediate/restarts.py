@@ -44,7 +44,7 @@ def owed(runs: Mapping[str, Sequence[Taken]], cloud: Cloud, facts: Facts) -> dic
     for run, steps in runs.items():
         for taken in steps:
             step = taken.step
-            if isinstance(step, Restart | Unit) and step.role and taken.done:
+            if isinstance(step, Restart | Unit) and step.role and taken.done and _is_its_own(facts, step):
                 found.pop((step.host, step.role), None)
             elif isinstance(step, HostStep):
                 found |= {(step.host, role): (run, taken.at) for role in step.restarts}
@@ -61,12 +61,18 @@ def started_since(steps: Sequence[Taken], facts: Facts) -> list[Restart]:
             found.pop((taken.step.host, taken.step.unit), None)
         for restart in restarts_for(taken.step, facts):
             found[restart.host, restart.unit] = restart, taken.at
-    return [restart for restart, at in found.values() if _runs_since(facts, restart.host, restart.role) > at]
+    return [restart for restart, at in found.values() if _runs_since(facts, restart) > at]
 
 
-def _runs_since(facts: Facts, host: str, role: Role) -> float:
-    service = _service(facts, host, role)
+def _runs_since(facts: Facts, restart: Restart) -> float:
+    service = _service(facts, restart.host, restart.role)
     return service.unit.since if service else 0.0
+
+
+def _is_its_own(facts: Facts, step: Restart | Unit) -> bool:
+    """Whether it is the role's service itself that is started, not what that works with, as libvirt's daemon."""
+    service = _service(facts, step.host, step.role)
+    return service is None or service.unit.name == step.unit
 
 
 def _is_due(cloud: Cloud, facts: Facts, host: str, role: Role, at: float) -> bool:
@@ -82,9 +88,9 @@ def _is_due(cloud: Cloud, facts: Facts, host: str, role: Role, at: float) -> boo
     return True
 
 
-def _service(facts: Facts, host: str, role: Role) -> Service | None:
+def _service(facts: Facts, host: str, role: Role | None) -> Service | None:
     on_host = facts.hosts.get(host)
-    if on_host is None or isinstance(on_host, Unreadable):
+    if role is None or on_host is None or isinstance(on_host, Unreadable):
         return None
     service = on_host.services.get(role)
     return service if isinstance(service, Service) else None

@@ -414,6 +414,40 @@ def test_a_service_is_started_anew_for_what_a_run_changed_that_was_cut_short() -
     assert [type(one.step) for one in wanted.steps] == [Option, Restart]
 
 
+def test_libvirt_started_anew_is_no_restart_of_nova_compute() -> None:
+    service = cast(Service, the_facts().host("compute1").services["nova-compute"])
+    path = "/etc/nova/nova.conf"
+    option = Option(host="compute1", path=path, section="x", key="y", value="1", restarts=("nova-compute",))
+    changed = Taken(1, option, {}, {}, True, service.unit.since + 1)
+    libvirt = Restart(host="compute1", role="nova-compute", unit="libvirtd.service")
+    (planned,) = plan_of(
+        [], the_facts(), owing=[changed, Taken(2, libvirt, {}, {}, True, service.unit.since + 2)]
+    ).steps
+    assert isinstance(planned.step, Restart)
+    assert planned.step.unit == "nova-compute.service"
+
+
+@pytest.mark.parametrize(
+    ("active", "wrong", "awaited"),
+    [
+        ("active", [("nova.qemu.limits", "compute1")], "nova-compute"),
+        ("inactive", [("nova.qemu.limits", "compute1")], None),
+        ("inactive", [("nova.qemu.limits", "compute1"), ("nova.compute.up", "compute1")], "nova-compute"),
+    ],
+)
+def test_a_service_that_is_stopped_and_stays_so_is_not_waited_for(
+    active: str, wrong: list[tuple[str, str]], awaited: str | None
+) -> None:
+    host = the_facts().host("compute1")
+    libvirt, service = cast(Libvirt, host.libvirt), cast(Service, host.services["nova-compute"])
+    unit = service.unit.model_copy(update={"active": active})
+    services = {**host.services, "nova-compute": service.model_copy(update={"unit": unit})}
+    limits = libvirt.model_copy(update={"qemu_conf": {"max_files": "1024"}})
+    restart = plan_of(wrong, with_host("compute1", libvirt=limits, services=services)).steps[-1].step
+    assert isinstance(restart, Restart)
+    assert (restart.unit, restart.role) == ("libvirtd.service", awaited)
+
+
 def test_a_service_that_was_started_since_has_read_what_a_rollback_takes_back() -> None:
     service = cast(Service, the_facts().host(CONTROLLER).services["glance-api"])
     path = "/etc/glance/glance-api.conf"
