@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from lab import edit
 from lab.errors import LabError
 from lab.machine import Machine
-from lab.plan import Plan, write_private
+from lab.plan import Plan, Profile, write_private
 from lab.roles import ROLES, ceph, identity
 from lab.roles.role import poll
 from lab.state import State
@@ -128,6 +128,11 @@ class Fault(_Strict):
             raise ValueError("a step of `break` keeps nothing: say under `mend` how it is taken back")
         return self
 
+    @property
+    def steps(self) -> tuple[Step | Settled, ...]:
+        """All that is done or waited for."""
+        return (*self.breaks, *self.settle, *self.mend, *self.healed)
+
 
 def fault_files() -> list[Path]:
     """Where faults are declared: beside the checks, a file for each area."""
@@ -180,8 +185,7 @@ def mend_faults(state: State, plan: Plan, *which: Fault) -> None:
 
 def check(plan: Plan, fault: Fault) -> None:
     """Find every machine and fill in every text of a fault, without touching anything."""
-    steps: list[Step | Settled] = [*fault.breaks, *fault.settle, *fault.mend, *fault.healed]
-    for step in steps:
+    for step in fault.steps:
         targets(plan, step.on)
         render(plan, step.run)
         if isinstance(step, Step):
@@ -269,11 +273,24 @@ def broken(state: State) -> list[str]:
 
 def targets(plan: Plan, on: str) -> list[Machine]:
     """The machines that a step is for."""
-    kind, _, role = on.rpartition(":")
-    found = plan.with_role(role) if kind else [m for m in plan.machines.values() if m.name == on]
-    if not found or kind not in ("", "role", "first"):
+    found = [plan.machines[name] for name in _named(plan.profile, on)]
+    if not found:
         raise LabError(f"no machine for `on: {on}`: take a machine's name, role:NAME or first:NAME")
-    return found[:1] if kind == "first" else found
+    return found
+
+
+def fitting(profile: Profile, table: Mapping[str, Fault]) -> dict[str, Fault]:
+    """The faults that a lab of that profile can have: it has machines for all of their steps."""
+    return {name: fault for name, fault in table.items() if all(_named(profile, step.on) for step in fault.steps)}
+
+
+def _named(profile: Profile, on: str) -> list[str]:
+    """The machines, by name; none where the profile has none such."""
+    kind, _, role = on.rpartition(":")
+    if not kind:
+        return [name for name in profile.machines if name == on]
+    found = [name for name, roles in profile.machines.items() if role in roles]
+    return {"first": found[:1], "role": found}.get(kind, [])
 
 
 def render(plan: Plan, text: str) -> str:

@@ -29,6 +29,7 @@ from lab.errors import CannotHost
 from lab.faults import Fault
 from lab.lab import Lab
 from lab.machine import Machine
+from lab.plan import Profile
 from lab.roles import ROLES
 from lab.state import State
 from reports.model import Entry, Report
@@ -42,6 +43,11 @@ PROFILES = (Lab.recorded(State(Path(GIVEN))).plan.profile.name,) if GIVEN else (
 SUBNETS = {"default": "10.70.11.0/24", "split": "10.70.12.0/24", "bare": "10.70.13.0/24"}
 CLOUDS = {"default": "clouds/lab.yaml", "split": "clouds/lab-split.yaml", "bare": "clouds/lab.yaml"}
 STATES = Path(os.environ.get("OSC_TEST_STATES", "/var/lib/ceph-osc-lab"))
+
+
+def faults_on(profile: str) -> dict[str, Fault]:
+    """Every fault that a lab of a profile can have, by name."""
+    return faults.fitting(Profile.load(profile), faults.load_faults(faults.fault_files()))
 
 
 @cache

@@ -6,34 +6,38 @@ of the module is such a run without any fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from lab import faults
 from lab.faults import Fault
-from tests.lab.harness import PROFILES, LabUnderTest, SuiteRun
+from tests.lab.harness import PROFILES, LabUnderTest, SuiteRun, faults_on
 
-FAULTS = faults.load_faults(faults.fault_files())
+FAULTS = {profile: faults_on(profile) for profile in PROFILES}
 SHOWN = 20
 
 
-def _on_each_lab(table: Mapping[str, Fault]) -> pytest.MarkDecorator:
-    """Each fault on each lab; all are marked but those that CI breaks, each on one of the labs in turn."""
-    sliced = [name for name, fault in table.items() if fault.slice]
-    turns = {(PROFILES[turn % len(PROFILES)], name) for turn, name in enumerate(sliced)}
+def _where_it_fits(wanted: Callable[[Fault], Any]) -> pytest.MarkDecorator:
+    """Each fault on each lab that can have it; all are marked but those that CI breaks, each on one lab in turn."""
+    labs: dict[str, list[str]] = {}
+    for profile, table in FAULTS.items():
+        for name in (name for name, fault in table.items() if wanted(fault)):
+            labs.setdefault(name, []).append(profile)
+    sliced = [name for name, fitting in labs.items() if FAULTS[fitting[0]][name].slice]
+    turns = {(name, labs[name][turn % len(labs[name])]) for turn, name in enumerate(sliced)}
     cases = [
-        pytest.param(lab, name, marks=() if (lab, name) in turns else pytest.mark.whole_table)
-        for lab in PROFILES
-        for name in table
+        pytest.param(profile, name, marks=() if (name, profile) in turns else pytest.mark.whole_table)
+        for name, fitting in labs.items()
+        for profile in fitting
     ]
     return pytest.mark.parametrize(("lab", "name"), cases, indirect=["lab"])
 
 
-@_on_each_lab({name: fault for name, fault in FAULTS.items() if fault.fails})
+@_where_it_fits(lambda fault: fault.fails)
 def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> None:
-    fault = FAULTS[name]
+    fault = FAULTS[lab.profile][name]
     with _broken(lab, fault):
         run = lab.suite(*lab.judging(fault), "-q", "--fail-on=info")
     caught, blind, expected = run.ids("failed"), run.ids("not measured"), set(fault.fails)
@@ -43,9 +47,9 @@ def test_fault_is_caught_by_exactly_its_checks(lab: LabUnderTest, name: str) -> 
     assert run.exit_code == pytest.ExitCode.TESTS_FAILED
 
 
-@_on_each_lab({name: fault for name, fault in FAULTS.items() if fault.journeys})
+@_where_it_fits(lambda fault: fault.journeys)
 def test_fault_stops_its_journeys(lab: LabUnderTest, name: str) -> None:
-    fault = FAULTS[name]
+    fault = FAULTS[lab.profile][name]
     with _broken(lab, fault):
         named = " or ".join(fault.journeys)
         run = lab.suite("-m", "dynamic", "--journeys=disruptive", "-k", named, "-q", "--fail-on=info")

@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -25,15 +25,15 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from pydantic import TypeAdapter
 
 from fixtures.cloud import load_cloud
-from lab import faults
 from lab.faults import Fault
 from remediate import model
 from remediate.journal import Journal, journals
 from remediate.model import DISRUPTIONS, Disruption, Restart, Step, Unit
-from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
+from tests.lab.harness import PROFILES, PROJECT, LabUnderTest, SuiteRun, faults_on
 from tests.lab.snapshot import Snapshot, changed
 
-FAULTS = {name: fault for name, fault in faults.load_faults(faults.fault_files()).items() if fault.fails}
+FAULTS = {profile: {name: fault for name, fault in faults_on(profile).items() if fault.fails} for profile in PROFILES}
+"""Per profile of a lab, its faults by name."""
 BATCH = 12
 KILLED_AT = ("glance.locations-hidden", "ceph.pool-untagged", "ceph.caps-of-the-old-guides", "hosts.keyring-absent")
 INSIDE = (0.15, 0.6)
@@ -150,16 +150,20 @@ def _goes_with_others(fault: Fault) -> bool:
     return not (fault.blinds or fault.bars or fault.settle)
 
 
-def _batches() -> list[tuple[str, ...]]:
+def _batches(profile: str) -> list[tuple[str, ...]]:
     """Faults to be broken at the same time: no two of a batch are seen by one check, or change the same thing whole."""
     batches: list[list[Fault]] = []
-    for fault in filter(_goes_with_others, FAULTS.values()):
+    for fault in filter(_goes_with_others, FAULTS[profile].values()):
         fitting = (it for it in batches if len(it) < BATCH and not any(_meet(fault, other) for other in it))
         batch = next(fitting, None)
         if batch is None:
             batches.append(batch := [])
         batch.append(fault)
     return [tuple(fault.name for fault in batch) for batch in batches]
+
+
+def _alone(profile: str) -> list[tuple[str, ...]]:
+    return [(name,) for name, fault in FAULTS[profile].items() if not _goes_with_others(fault)]
 
 
 def _meet(one: Fault, other: Fault) -> bool:
@@ -172,20 +176,29 @@ def _kept(fault: Fault) -> set[str]:
     return kept.union(*(_NOTE.findall(step.run) for step in (*fault.breaks, *fault.mend)))
 
 
+def _on_each_lab(cases: Callable[[str], Iterable[tuple[str, ...]]]) -> pytest.MarkDecorator:
+    params = [
+        pytest.param(profile, names, id=f"{profile}-{names[0]}" + (f"+{len(names) - 1}" if names[1:] else ""))
+        for profile in PROFILES
+        for names in cases(profile)
+    ]
+    return pytest.mark.parametrize(("lab", "names"), params, indirect=["lab"])
+
+
 @pytest.mark.whole_table
-@pytest.mark.parametrize("names", _batches(), ids=lambda names: f"{names[0]}+{len(names) - 1}")
+@_on_each_lab(_batches)
 def test_many_faults_are_repaired_at_once(lab: LabUnderTest, names: tuple[str, ...]) -> None:
-    _is_repaired_and_can_be_had_back(lab, *(FAULTS[name] for name in names))
+    _is_repaired_and_can_be_had_back(lab, *(FAULTS[lab.profile][name] for name in names))
 
 
 @pytest.mark.whole_table
-@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if not _goes_with_others(fault)])
-def test_fault_is_repaired_or_left_to_a_person(lab: LabUnderTest, name: str) -> None:
-    _is_repaired_and_can_be_had_back(lab, FAULTS[name])
+@_on_each_lab(_alone)
+def test_fault_is_repaired_or_left_to_a_person(lab: LabUnderTest, names: tuple[str, ...]) -> None:
+    _is_repaired_and_can_be_had_back(lab, *(FAULTS[lab.profile][name] for name in names))
 
 
 def test_a_plan_changes_nothing(lab: LabUnderTest) -> None:
-    fault = FAULTS["glance.locations-hidden"]
+    fault = FAULTS[lab.profile]["glance.locations-hidden"]
     with _broken(lab, fault):
         before = lab.snapshot(times=True)
         run = lab.suite("-m", "static and not asks_services", "-q", "--remediate=plan")
@@ -200,7 +213,7 @@ def test_a_plan_changes_nothing(lab: LabUnderTest) -> None:
 @pytest.mark.whole_table
 def test_a_run_killed_anywhere_is_had_back(lab: LabUnderTest) -> None:
     """At each boundary of its steps, and inside each step, until a run is through before it would be killed."""
-    broken = tuple(FAULTS[name] for name in KILLED_AT)
+    broken = tuple(FAULTS[lab.profile][name] for name in KILLED_AT)
     with _broken(lab, *broken):
         before = lab.snapshot()
         points = ((lines, after) for lines in count(2) for after in (0.0, *(INSIDE if lines % 2 == 0 else ())))
@@ -212,7 +225,7 @@ def test_a_run_killed_anywhere_is_had_back(lab: LabUnderTest) -> None:
 @pytest.mark.parametrize("lines", [3, 7, 8])
 def test_a_killed_run_is_gone_on_with(lab: LabUnderTest, lines: int) -> None:
     """Also where a service was not started anew yet for what it reads: nothing else would ask for that."""
-    broken = tuple(FAULTS[name] for name in KILLED_AT)
+    broken = tuple(FAULTS[lab.profile][name] for name in KILLED_AT)
     with _broken(lab, *broken) as taken:
         killed = _killed(lab, lines)
         assert killed.dead
@@ -285,10 +298,10 @@ class Sequence(RuleBasedStateMachine):
         self._runs: list[Repaired] = []
 
     @precondition(lambda self: len(self._broken) < 4)
-    @rule(name=st.sampled_from([name for name, fault in FAULTS.items() if _goes_with_others(fault)]))
-    def something_breaks(self, name: str) -> None:
+    @rule(data=st.data())
+    def something_breaks(self, data: st.DataObject) -> None:
         """One more fault, of other checks than those in force."""
-        fault = FAULTS[name]
+        fault = data.draw(st.sampled_from([*filter(_goes_with_others, FAULTS[self._lab.profile].values())]))
         if not _named((fault,)) & _named(tuple(self._broken)):
             self._broken.append(fault)
             self._lab.break_(fault)

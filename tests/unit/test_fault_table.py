@@ -16,6 +16,7 @@ from tests.collecting import collected_checks
 
 PROJECT = Path(__file__).parents[2]
 CLOUDS = ("clouds/lab.yaml", "clouds/lab-split.yaml")
+PROFILES = ("default", "split")
 SUBNET = IPv4Network("10.9.8.0/24")
 FAULTS = faults.load_faults(faults.fault_files())
 
@@ -95,11 +96,23 @@ def test_a_fault_is_told_in_a_sentence() -> None:
     assert [f.name for f in FAULTS.values() if not f.about.endswith(".")] == []
 
 
-@pytest.mark.parametrize("profile", ["default", "split"])
-def test_faults_fit_every_profile(profile: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", PROFILES)
+def test_faults_can_be_made_on_the_labs_that_they_fit(profile: str, tmp_path: Path) -> None:
     plan = _plan(profile, tmp_path)
-    for fault in FAULTS.values():
+    for fault in faults.fitting(plan.profile, FAULTS).values():
         faults.check(plan, fault)
+
+
+def test_every_fault_fits_a_lab() -> None:
+    fitting = {name for profile in PROFILES for name in faults.fitting(Profile.load(profile), FAULTS)}
+    assert set(FAULTS) - fitting == set()
+
+
+def test_a_fault_of_a_role_that_no_machine_has_fits_no_lab(tmp_path: Path) -> None:
+    table = tmp_path / "faults.yaml"
+    on_hosts = "[{on: storage, run: x}, {on: 'first:tape-robot', run: x}]"
+    table.write_text(f"[{{name: x, about: X., fails: [a.b], break: {on_hosts}, mend: [{{on: storage, run: x}}]}}]\n")
+    assert faults.fitting(Profile.load("default"), faults.load_faults([table])) == {}
 
 
 def test_a_fault_that_cannot_be_mended_is_refused(tmp_path: Path) -> None:
