@@ -19,6 +19,7 @@ from remediate.cinder import name_the_secret
 from remediate.libvirt import libvirt_options
 from remediate.model import Attributes, NeedsOperator, Option, Restart, Secret, Unit
 from remediate.options import Configuration
+from remediate.readiness import guests_of
 from remediate.registry import manual, repairs
 from remediate.secrets import USES, hold, holds, wanted_uuid
 from remediate.services import refuse_disabled, revive, rows_on
@@ -59,8 +60,7 @@ def run_the_compute_service(hypervisor: str, cloud: Cloud, facts: Facts) -> Iter
 def _refuse_with_guests(hypervisor: str, cloud: Cloud, facts: Facts, key: str, value: str) -> None:
     """Disks are not converted: a guest whose disk is not where the option leads to would not start again."""
     host = facts.host(hypervisor)
-    own = host.hostname.split(".")[0]
-    servers = [it for it in need(facts.openstack.servers, "servers") if it.host.split(".")[0] == own and it.from_image]
+    servers = guests_of(host, need(facts.openstack.servers, "servers"))
     stored = content_of(facts, cloud.ceph.pools.vms).names if servers else ()
     elsewhere = [it for it in servers if f"{it.id}_disk" not in stored]
     disks = need(libvirt_of(host).disks, f"{hypervisor}: disks of running guests")

@@ -9,7 +9,9 @@ from fixtures.cloud import Cloud, Role
 from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import Unreadable
 from fixtures.facts.host import HostFacts, Keyring, Service
+from fixtures.facts.images import PoolContent
 from fixtures.facts.network import Reached
+from fixtures.facts.openstack import Server
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of, has_local_locks, volume_host_name
 from fixtures.oslo import OsloConfig
@@ -67,17 +69,39 @@ def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
         raise NeedsOperator(
             f"{host} reaches {barred}, and a service that is started anew there would not come back: the network first"
         )
-    other = _other_than_before(cloud, facts, host, role)
+    other = _other_than_before(cloud, facts, host, role) or _disks_left_behind(cloud, facts, host, role)
     if other:
         raise NeedsOperator(f"{host}: {role} would not find its own when it is started anew: {other}")
+
+
+def guests_of(host: HostFacts, servers: Sequence[Server]) -> list[Server]:
+    """Return a hypervisor's servers whose first disk is Nova's own, and not a volume."""
+    own = host.hostname.split(".")[0]
+    return [server for server in servers if server.host.split(".")[0] == own and server.from_image]
+
+
+def _disks_left_behind(cloud: Cloud, facts: Facts, host: str, role: Role) -> str:
+    """What nobody repairs: files name other disks than guests have in the pool, and some guests' are not there."""
+    told, pool = facts.hosts.get(host), str(cloud.ceph.pools.vms)
+    if role != "nova-compute" or not isinstance(told, HostFacts) or not _is_read(told, role):
+        return ""
+    config, stored = config_of(told, role), facts.contents.get(pool)
+    place = config.get("libvirt", "images_type", "default"), config.get("libvirt", "images_rbd_pool", "rbd")
+    servers = () if isinstance(facts.apis, Unreadable) else facts.apis.servers
+    if place == ("rbd", pool) or not isinstance(stored, PoolContent) or isinstance(servers, Unreadable):
+        return ""
+    guests = guests_of(told, servers)
+    inside = [guest.id for guest in guests if f"{guest.id}_disk" in stored.names]
+    if not inside or len(inside) == len(guests):
+        return ""
+    return f"its files name other disks, and in {pool} are those of {len(inside)} of its {len(guests)} guests"
 
 
 def _other_than_before(cloud: Cloud, facts: Facts, host: str, role: Role) -> str:
     told = facts.hosts.get(host)
     if role not in WITH_DATABASE or not isinstance(told, HostFacts):
         return ""
-    service = told.services.get(role)
-    if not isinstance(service, Service) or service.unit.active != "active" or isinstance(service.entries, Unreadable):
+    if not _is_read(told, role):
         return ""
     config = config_of(told, role)
     if not config.get("database", "connection", "", ("DEFAULT", "sql_connection")):
@@ -85,13 +109,21 @@ def _other_than_before(cloud: Cloud, facts: Facts, host: str, role: Role) -> str
     return _other_volume_service(cloud, facts, told, config) if role == "cinder-volume" else ""
 
 
+def _is_read(told: HostFacts, role: Role) -> bool:
+    """Whether the service runs, and what its files say is known."""
+    service = told.services.get(role)
+    if not isinstance(service, Service) or service.unit.active != "active":
+        return False
+    return not isinstance(service.entries, Unreadable)
+
+
 def _other_volume_service(cloud: Cloud, facts: Facts, told: HostFacts, config: OsloConfig) -> str:
     cluster = config.get("DEFAULT", "cluster", "")
     if cluster and has_local_locks(config):
         return f"[DEFAULT] cluster is {cluster}, with locks that only this host sees"
-    if isinstance(facts.openstack, Unreadable) or isinstance(facts.openstack.volume_services, Unreadable):
+    if isinstance(facts.apis, Unreadable) or isinstance(facts.apis.volume_services, Unreadable):
         return ""
-    known = {row.host for row in facts.openstack.volume_services if row.host.endswith(f"@{cloud.cinder.backend}")}
+    known = {row.host for row in facts.apis.volume_services if row.host.endswith(f"@{cloud.cinder.backend}")}
     name = f"{volume_host_name(told, config, cloud)}@{cloud.cinder.backend}"
     if not known or name in known:
         return ""

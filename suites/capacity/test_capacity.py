@@ -35,7 +35,10 @@ def test_no_osd_is_nearly_full(facts: Facts, cloud: Cloud) -> None:
     limit = ratios.nearfull - MARGIN
     found += [f"osd.{osd.id} at {osd.utilization:.1f} %" for osd in osds if osd.utilization / 100 >= limit]
     assert not found, finding(
-        "OSDs", found=found, expected=f"all under {limit:.0%}", remedy="add OSDs; ceph balancer on; delete what can go"
+        "OSDs",
+        found=found,
+        expected=f"all under {limit:.0%}, {MARGIN:.0%} below nearfull ({ratios.nearfull:.0%})",
+        remedy="add OSDs; ceph balancer on; delete what can go",
     )
     after = fullness_after_loss(osds, cloud.policy.failure_domain, copies=max(pool.size for pool in ceph.pools))
     assert after < ratios.backfillfull, finding(

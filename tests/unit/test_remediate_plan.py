@@ -14,6 +14,7 @@ import pytest
 import recorded
 from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
+from fixtures.facts.base import Unreadable
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Service
 from fixtures.facts.images import PoolContent
@@ -83,13 +84,14 @@ def with_host(name: str, facts: Facts | None = None, **changes: Any) -> Facts:
     return facts.model_copy(update={"hosts": hosts})
 
 
-def with_option(name: str, role: str, key: str, value: str | None) -> Facts:
+def with_option(name: str, role: str, key: str, value: str | None, facts: Facts | None = None) -> Facts:
     """An option with another value, or taken out, wherever it stands."""
-    service = cast(Service, the_facts().host(name).services[role])
+    facts = facts or the_facts()
+    service = cast(Service, facts.host(name).services[role])
     entries = [it for it in cast(Any, service.entries) if it.key != key or value is not None]
     entries = [it.model_copy(update={"value": value}) if it.key == key else it for it in entries]
     changed = service.model_copy(update={"entries": tuple(entries)})
-    return with_host(name, services={**the_facts().host(name).services, role: changed})
+    return with_host(name, facts, services={**facts.host(name).services, role: changed})
 
 
 def asked(check: str, target: str, facts: Facts) -> list[Step]:
@@ -498,6 +500,32 @@ def test_a_service_is_left_running_that_would_not_find_its_own(
 def test_a_service_that_stays_itself_is_started_anew() -> None:
     assert deletions_refused("DEFAULT", "host", CONTROLLER).steps
     assert deletions_refused("database", "connection", "sqlite:////var/lib/cinder/cinder.sqlite").steps
+
+
+def test_nova_compute_is_left_running_that_would_leave_the_disks_of_some_guests_behind() -> None:
+    facts = with_option("compute1", "nova-compute", "images_type", "qcow2")
+    facts = with_option("compute1", "nova-compute", "hw_disk_discard", "ignore", facts)
+    servers = tuple(Server(id=name, status="ACTIVE", host="compute1", from_image=True) for name in ("8e4f", "77a1"))
+    wrong = ("nova.config.discard", "compute1")
+    facts = facts.model_copy(update={"apis": facts.openstack.model_copy(update={"servers": servers})})
+
+    def with_disks(*disks: str) -> Facts:
+        return facts.model_copy(
+            update={"contents": facts.contents | {"vms": PoolContent(names=dict.fromkeys(disks, "1"))}}
+        )
+
+    (left,) = plan_of([wrong], with_disks("8e4f_disk")).left
+    assert "in vms are those of 1 of its 2 guests" in left.reason
+    assert plan_of([wrong], with_disks()).steps, "none of them is in the pool, as the files say"
+    assert plan_of([wrong], with_disks("8e4f_disk", "77a1_disk")).steps, (
+        "what the files say is repaired in the same run"
+    )
+
+
+def test_what_the_apis_do_not_tell_keeps_no_service_from_its_repair() -> None:
+    facts = with_option(CONTROLLER, "cinder-volume", "rbd_flatten_volume_from_snapshot", "True")
+    silent = facts.model_copy(update={"apis": Unreadable(unreadable="timed out")})
+    assert plan_of([FLATTENS], silent).steps
 
 
 def test_a_service_is_left_running_where_the_way_to_ceph_is_barred() -> None:
