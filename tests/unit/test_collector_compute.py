@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from fixtures.observe.collector import emulators
-from fixtures.observe.collector.accounts import upgrade_checks
+from fixtures.observe.collector.accounts import UpgradeTry, upgrade_checks
 from fixtures.observe.collector.base import StepFailed
 from fixtures.observe.collector.redact import Redactor
 from fixtures.observe.collector.service import instances_fact
 from fixtures.observe.collector.sources import Options
+from fixtures.observe.collector.tools import Tools
 
 SALT = b"salt"
 
@@ -72,6 +75,18 @@ def test_upgrade_checks_are_read_from_their_table() -> None:
         {"name": "Cells v2", "result": "Success", "details": "None"},
         {"name": "Service User Token", "result": "Failure", "details": "Service user token is required."},
     ]
+
+
+def test_a_check_of_upgrades_has_longer_than_other_tools(tmp_path: Path) -> None:
+    table = "echo '| Check: Cells v2 |'; echo '| Result: Success |'; echo '| Details: None |'"
+    (tmp_path / "nova-status").write_text(f"#!/bin/sh\nsleep 1\n{table}\n")
+    (tmp_path / "nova-status").chmod(0o755)
+    role = {"account": pwd.getpwuid(os.getuid()).pw_name, "upgrade_check": ["nova-status"]}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    patient, hasty = UpgradeTry(role, Tools(path, 0.2, 10)), UpgradeTry(role, Tools(path, 0.2))
+    with pytest.raises(StepFailed, match=r"nova-status: no answer within 0\.2 s"):
+        hasty.read()
+    assert [one["result"] for one in patient.read()] == ["Success"]
 
 
 def test_instances_are_where_options_say(tmp_path: Path) -> None:
