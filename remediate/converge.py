@@ -49,6 +49,8 @@ class Applied:
 
     taken: list[int] = field(default_factory=list)
     stopped: str = ""
+    host: str = ""
+    """Where it was stopped; "" for the cluster."""
 
 
 def apply(plan: Plan, site: Acts, watch: Watches, journal: Journal, tell: Tell) -> Applied:
@@ -59,9 +61,9 @@ def apply(plan: Plan, site: Acts, watch: Watches, journal: Journal, tell: Tell) 
         try:
             applied.taken += _take(planned, site, watch, journal, tell)
         except (StepFailed, DeadlineError) as error:
-            applied.stopped = f"{planned.step}: {error}"
+            applied.stopped, applied.host = f"{planned.step}: {error}", host_of(planned.step)
             tell(f"stopped: {applied.stopped}")
-            _take_back_host(host_of(planned.step), first, site, watch, journal, tell)
+            _take_back_host(applied.host, first, site, watch, journal, tell)
             break
     return applied
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -88,6 +88,20 @@ class Plan(_Part):
         """All that it is about."""
         planned = (failure for one in (*self.steps, *self.withheld) for failure in one.failures)
         return frozenset(planned) | {left.failure for left in self.left}
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts that it changes, in its order."""
+        return tuple(dict.fromkeys(host for one in self.steps if (host := host_of(one.step))))
+
+    def of(self, hosts: Collection[str]) -> Plan:
+        """Return the part of it that is about the cluster and these hosts."""
+        there = {"", *hosts}
+        return Plan(
+            steps=tuple(one for one in self.steps if host_of(one.step) in there),
+            withheld=tuple(one for one in self.withheld if host_of(one.step) in there),
+            left=tuple(one for one in self.left if one.failure.target.partition("/")[0] in hosts),
+        )
 
     def lines(self) -> Iterator[str]:
         """The plan as a person reads it."""

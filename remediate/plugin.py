@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Generator, Sequence, Set
+from collections.abc import Collection, Generator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -30,7 +30,8 @@ from remediate.plan import Failure, Plan, make_plan
 from remediate.registry import known
 from remediate.restarts import owed
 from remediate.rollback import roll_back
-from remediate.site import Site, StepFailed, opened
+from remediate.rolling import BAD, Rolling, Serial, asked_on, folded, unwell
+from remediate.site import Site, StepFailed, host_of, opened
 from remediate.watch import Watch
 
 ROUNDS = 6
@@ -62,6 +63,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATTERN",
         help="repair only checks whose id fits, with * ? [] as in file names; may be given more than once",
     )
+    group.addoption(
+        "--serial",
+        type=Serial.parse,
+        metavar="N|P%",
+        help="with --remediate: repair so many hosts, or such a part of those to be repaired, look at all again, "
+        "and go on only if they are well; the first such batch is a canary",
+    )
+    group.addoption(
+        "--max-fail",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --serial: go on while no more than N hosts are not well after their repair (default: 0; a canary's "
+        "always stops)",
+    )
     group.addoption("--rollback", metavar="RUN", help="undo what a remediating run changed, judge nothing, and stop")
     group.addoption("--force", action="store_true", help="with --rollback: also where somebody changed it since")
     group.addoption("--break-lock", metavar="RUN", default="", help="break the lock of a remediating run that is dead")
@@ -73,6 +89,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     options = config.option
     if (options.remediate or options.rollback) and options.facts:
         raise pytest.UsageError("--remediate and --rollback need the live cloud: they do not go with --facts")
+    if (options.serial and not options.remediate) or (options.max_fail and not options.serial):
+        raise pytest.UsageError("--serial goes with --remediate, and --max-fail with --serial")
     if not options.rollback:
         return None
     cloud = cloud_of(config, "--rollback")
@@ -97,7 +115,6 @@ class _Seen:
     reports: list[pytest.TestReport] = field(default_factory=list)
 
 
-_BAD = ("failed", "not measured")
 _RANK = ("passed", "not applicable", "waived", "not measured", "failed")
 
 
@@ -173,7 +190,10 @@ class Remediation:
         checks = [item.stash.get(CHECK, None) for item in _items(session)]
         self._journeys = {check.id for check in checks if check and check.dynamic}
         try:
-            self._rounds(session, site, journal)
+            if self._config.option.serial:
+                self._roll(session, site, journal)
+            else:
+                self._rounds(session, site, journal)
             self._look_again(session, dynamic=True)
         finally:
             if journal.taken():
@@ -183,25 +203,93 @@ class Remediation:
             self._show(left, "what is left")
         self._settle(session, first, left)
 
-    def _rounds(self, session: pytest.Session, site: Site, journal: Journal) -> None:
-        """Repair as long as that gets on; journeys are not asked before its end, and have no repair of their own."""
-        plan = self._planned(site, but=self._journeys)
+    def _rounds(
+        self, session: pytest.Session, site: Site, journal: Journal, hosts: Collection[str] | None = None
+    ) -> Applied:
+        """Repair as long as that gets on; journeys are not asked before its end, and have no repair of their own.
+
+        Returns what became of the last round; where hosts are given, only they and the cluster are changed.
+        """
+        plan, applied = self._part(site, hosts), Applied()
         for number in range(1, ROUNDS + 1):
             self._show(plan, f"round {number}")
             if not plan.steps:
                 break
             api = open_openstack(self._config.stash[CLOUD])
             applied = apply(plan, site, Watch(api, self._facts), journal, self._tell)
-            before, plan = plan, self._settled_plan(session, site, plan, applied)
+            before, plan = plan, self._settled_plan(session, site, plan, applied, hosts)
             if not self._advanced(applied, before, plan):
                 break
+        return applied
 
-    def _settled_plan(self, session: pytest.Session, site: Site, before: Plan, applied: Applied) -> Plan:
+    def _part(self, site: Site, hosts: Collection[str] | None) -> Plan:
+        plan = self._planned(site, but=self._journeys)
+        return plan if hosts is None else plan.of(hosts)
+
+    # ------------------------------------------------------------------ in batches
+
+    def _roll(self, session: pytest.Session, site: Site, journal: Journal) -> None:
+        """Repair batch by batch, as long as those before are well."""
+        rolling = Rolling(self._config.option.serial, self._config.option.max_fail)
+        plan = self._part(site, None)
+        while batch := rolling.next(plan):
+            self._tell("")
+            self._tell(f"{'canary' if rolling.begun == [*batch] else 'batch'}: {folded(batch)}")
+            self._batch(session, site, journal, rolling, batch)
+            plan = self._part(site, None)
+            if rolling.stops(batch):
+                self._tell(f"no further host is repaired: {rolling.told()}")
+                self._tell(f"not begun: {folded(set(plan.hosts) - set(rolling.begun)) or 'none'}")
+                return
+        if not rolling.begun:
+            self._rounds(session, site, journal)
+
+    def _batch(
+        self, session: pytest.Session, site: Site, journal: Journal, rolling: Rolling, batch: Sequence[str]
+    ) -> None:
+        """Repair a batch, and note which of its hosts are not well."""
+        was = {failure: seen.outcome for failure, seen in self._seen.items()}
+        told = len(self._plans)
+        while todo := [host for host in batch if host not in rolling.failed]:
+            applied = self._rounds(session, site, journal, todo)
+            if not applied.stopped:
+                break
+            rolling.failed |= dict.fromkeys([applied.host] if applied.host else todo, applied.stopped)
+            if rolling.stops(batch):
+                return
+        rolling.failed = self._unwell(session, site, batch, was, self._plans[told:]) | rolling.failed
+
+    def _unwell(
+        self,
+        session: pytest.Session,
+        site: Site,
+        batch: Sequence[str],
+        was: Mapping[Failure, str],
+        plans: Sequence[Plan],
+    ) -> dict[str, str]:
+        """Look until a batch is well, or it will not be: what was started anew takes a moment to tell."""
+        comparing = {it.stash[CHECK].id for it in _items(session) if it.get_closest_marker("compares_hosts")}
+        for pause in SETTLING:
+            if pause:
+                time.sleep(pause)
+                self._look_again(session)
+            plan = self._part(site, None)
+            later = [one for one in plan.steps if host_of(one.step) not in batch]
+            ahead = {failure for one in (*later, *plan.withheld) for failure in one.failures}
+            now = {failure: seen.outcome for failure, seen in self._seen.items()}
+            found = unwell(batch, asked_on(plans), ahead, was, now, comparing)
+            if not found:
+                break
+        return found
+
+    def _settled_plan(
+        self, session: pytest.Session, site: Site, before: Plan, applied: Applied, hosts: Collection[str] | None
+    ) -> Plan:
         """Look again until all is well or a repair uncovers the next; health and services take a moment to tell."""
         for pause in SETTLING if applied.taken and not applied.stopped else (0,):
             time.sleep(pause)
             self._look_again(session)
-            plan = self._planned(site, but=self._journeys)
+            plan = self._part(site, hosts)
             passing = _passing(before, plan)
             if not passing or self._advanced(applied, before, plan):
                 break
@@ -244,7 +332,7 @@ class Remediation:
 
     def _look_again(self, session: pytest.Session, *, dynamic: bool = False) -> None:
         """Read anew and judge all static checks, for a repair may also spoil; or, dynamic, what failed."""
-        bad = {seen.nodeid for seen in self._seen.values() if seen.outcome in _BAD}
+        bad = {seen.nodeid for seen in self._seen.values() if seen.outcome in BAD}
         items = [item for item in _items(session) if _is_wanted(item, bad if dynamic else None)]
         if not dynamic:
             asked = any(item.get_closest_marker("asks_services") for item in items)
@@ -262,14 +350,14 @@ class Remediation:
         healed: list[pytest.TestReport] = []
         for failure, now in self._seen.items():
             was = first.get(failure, now)
-            if was.outcome in _BAD and now.outcome not in _BAD:
+            if was.outcome in BAD and now.outcome not in BAD:
                 self._settled(failure, "healed", f"was: {was.message}")
                 healed += [report for report in was.reports if report.failed]
-            elif was.outcome not in _BAD and now.outcome in _BAD:
+            elif was.outcome not in BAD and now.outcome in BAD:
                 self._spoilt(session, failure, was, now)
             elif now.outcome == "failed" and failure in reasons:
                 self._settled(failure, "needs operator", f"{now.message} Needs an operator: {reasons[failure]}")
-            elif now.outcome in _BAD and now is not was:
+            elif now.outcome in BAD and now is not was:
                 self._settled(failure, now.outcome, now.message)
         self._recount(session, healed)
 

@@ -88,6 +88,7 @@ def test_clocks_are_kept(cloud: Cloud, facts: Facts) -> None:
 
 
 @pytest.mark.check("host.names", severity="major", source="NM")
+@pytest.mark.compares_hosts
 def test_names_lead_to_the_same_host_everywhere(cloud: Cloud, facts: Facts) -> None:
     """The name of each host of the cloud has the same addresses on all hosts; only itself it may know by loopback.
 

@@ -32,6 +32,7 @@ OLDEST_CEPH = {
 
 
 @pytest.mark.check("pkg.ceph_alignment", severity="major", source="CD CREL-minver")
+@pytest.mark.compares_hosts
 def test_client_libraries_fit_the_cluster(cloud: Cloud, facts: Facts) -> None:
     """All clients have the same librbd, not more than one release away from the cluster, which Cinder supports.
 
@@ -94,6 +95,7 @@ def test_processes_use_the_installed_libraries(client_host: HostFacts) -> None:
 
 
 @pytest.mark.check("pkg.libvirt_qemu_min", severity="major", source="ND NT S3 LS")
+@pytest.mark.compares_hosts
 def test_hypervisors_are_new_enough_and_alike(cloud: Cloud, facts: Facts) -> None:
     """Hypervisors have the libvirt and QEMU that this Nova and native TLS need at least, and all the same ones.
 

@@ -145,6 +145,7 @@ def test_hypervisor_reaches_every_peers_libvirt(hypervisor: HostFacts, cloud: Cl
 
 
 @pytest.mark.check("lm.parity", severity="critical", source="NM S1")
+@pytest.mark.compares_hosts
 def test_hypervisors_are_alike(facts: Facts, cloud: Cloud) -> None:
     """Hypervisors have the same cluster, secrets, disk back end, instance path, CPU model, libvirt and QEMU.
 

@@ -81,6 +81,7 @@ def test_secret_holds_the_users_key(secret_use: SecretUse, facts: Facts, cloud: 
 
 
 @pytest.mark.check("nova.secret.uniform", severity="critical", source="S0 S1 RO")
+@pytest.mark.compares_hosts
 def test_hypervisors_agree_on_their_secrets(facts: Facts, cloud: Cloud) -> None:
     """All hypervisors map the same secret uuids to the same keys, and none is the guides' example.
 
