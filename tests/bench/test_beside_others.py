@@ -1,0 +1,105 @@
+"""A fleet observed, beside what others need for as much or less: clush, Ansible, testinfra; in one run on one machine.
+
+Needs `python -m lab fleet --hosts N` (OSC_LAB_STATE names its folder, else .../fleet). OSC_BENCH_HOSTS:
+sizes, separated by commas; OSC_BENCH_FORKS: hosts at once, the same for all. Hosts and their sshd are on
+this machine, and share its processors with what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from testinfra import get_host
+
+from fixtures.cloud import Cloud, load_cloud
+from fixtures.cloud.model import Reach
+from fixtures.facts.host import HostFacts
+from fixtures.observe.host import observe_hosts
+from tests.bench.test_fleet import FORKS, SIZES, STATE, _load, _observed
+
+ASSERTIONS = 61
+"""Static tests of one hypervisor."""
+LOOKED_AT = 5
+"""Hosts of which testinfra is asked: it takes one after another."""
+
+
+@pytest.fixture(params=SIZES)
+def cloud(request: pytest.FixtureRequest) -> Cloud:
+    """The fleet's first hosts."""
+    path = STATE / "access" / "fleet.yaml"
+    if not path.exists():
+        pytest.skip(f"no fleet in {STATE}: python -m lab fleet")
+    whole = load_cloud(path)
+    if len(whole.hosts) < request.param:
+        pytest.skip(f"the fleet has {len(whole.hosts)} hosts: python -m lab fleet --hosts {request.param}")
+    names = sorted(whole.hosts)[: request.param]
+    return whole.model_copy(update={"hosts": {name: whole.hosts[name] for name in names}})
+
+
+def test_a_fleet_is_observed_beside_others(cloud: Cloud, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts"
+    config = cloud.reach.ssh_config
+    rows = "".join(f"{name} ansible_host={host.address}\n" for name, host in cloud.hosts.items())
+    inventory.write_text(f"{rows}[all:vars]\nansible_ssh_common_args=-F {config}\n")
+    took = {
+        "clush, true": _timed(lambda: _clush(cloud, tmp_path)),
+        "observation": _timed(lambda: _observed(cloud, tmp_path / "facts")),
+        "observation by Ansible": _timed(lambda: _by_ansible(cloud, inventory, tmp_path / "own")),
+        "ansible -m ping": _timed(lambda: _ansible("ping", inventory, tmp_path / "ping")),
+        "ansible -m setup": _timed(lambda: _ansible("setup", inventory, tmp_path / "setup")),
+        "testinfra": _timed(lambda: _testinfra(cloud)) * len(cloud.hosts) / LOOKED_AT,
+    }
+    _show(took, len(cloud.hosts))
+
+
+def _timed(what: Callable[[], object]) -> float:
+    begun = time.monotonic()
+    what()
+    return time.monotonic() - begun
+
+
+def _show(took: Mapping[str, float], size: int) -> None:
+    floor, ours = took["clush, true"], took["observation"]
+    print(f"\n{size} hosts, {FORKS} at once, {_load()}")
+    for name, seconds in took.items():
+        print(
+            f"  {name:24}{seconds:8.1f} s{1000 * seconds / size:8.0f} ms a host"
+            f"{seconds / floor:8.2f} of clush{seconds / ours:8.2f} of the observation"
+        )
+    print(f"  testinfra: {ASSERTIONS} commands a host, of {LOOKED_AT} hosts, for {size} by the rule of three")
+
+
+def _clush(cloud: Cloud, folder: Path) -> None:
+    names = folder / "nodes"
+    names.write_text("".join(f"{host.address}\n" for host in cloud.hosts.values()))
+    command = ["clush", "--hostfile", str(names), "-f", str(FORKS), "-o", f"-F {cloud.reach.ssh_config}", "-S", "true"]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+def _ansible(module: str, inventory: Path, connections: Path) -> None:
+    """With pipelining, which is its faster way; connections are its own, and new."""
+    settings = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(connections), "LC_ALL": "C.UTF-8"}
+    command = ["ansible", "all", "-i", str(inventory), "-f", str(FORKS), "-m", module, "-o"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **settings})
+
+
+def _by_ansible(cloud: Cloud, inventory: Path, connections: Path) -> None:
+    reach = Reach.model_validate({"engine": "ansible", "inventory": str(inventory)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(connections))
+        some = cloud.model_copy(update={"reach": reach})
+        found = observe_hosts(some, b"salt", lambda line: None, ask_services=False, forks=FORKS)
+    assert all(isinstance(told, HostFacts) for told in found.values())
+
+
+def _testinfra(cloud: Cloud) -> None:
+    """A command for each assertion, over a connection that is kept (which is its faster way)."""
+    for host in list(cloud.hosts.values())[:LOOKED_AT]:
+        way = get_host(f"ssh://{host.address}", ssh_config=str(cloud.reach.ssh_config), controlpersist=60)
+        for _ in range(ASSERTIONS):
+            assert way.run("true").rc == 0
