@@ -65,7 +65,7 @@ class Rolling:
 
     def told(self) -> str:
         """Say which hosts are not well and why."""
-        return "; ".join(f"{host}: {why}" for host, why in self.failed.items())
+        return "; ".join(f"{host}: {why.removeprefix(host + ': ')}" for host, why in self.failed.items())
 
 
 def asked_on(plans: Sequence[Plan]) -> dict[Failure, frozenset[str]]:
