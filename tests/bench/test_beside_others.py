@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,14 +46,14 @@ def cloud(request: pytest.FixtureRequest) -> Cloud:
 def test_a_fleet_is_observed_beside_others(cloud: Cloud, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts"
     config = cloud.reach.ssh_config
-    rows = "".join(f"{name} ansible_host={host.address}\n" for name, host in cloud.hosts.items())
+    rows = "".join(f"{host.address}\n" for host in cloud.hosts.values())
     inventory.write_text(f"{rows}[all:vars]\nansible_ssh_common_args=-F {config}\n")
     took = {
         "clush, true": _timed(lambda: _clush(cloud, tmp_path)),
         "observation": _timed(lambda: _observed(cloud, tmp_path / "facts")),
-        "observation by Ansible": _timed(lambda: _by_ansible(cloud, inventory, tmp_path / "own")),
-        "ansible -m ping": _timed(lambda: _ansible("ping", inventory, tmp_path / "ping")),
-        "ansible -m setup": _timed(lambda: _ansible("setup", inventory, tmp_path / "setup")),
+        "observation by Ansible": _timed(lambda: _by_ansible(cloud, inventory)),
+        "ansible -m ping": _timed(lambda: _ansible("ping", inventory)),
+        "ansible -m setup": _timed(lambda: _ansible("setup", inventory)),
         "testinfra": _timed(lambda: _testinfra(cloud)) * len(cloud.hosts) / LOOKED_AT,
     }
     _show(took, len(cloud.hosts))
@@ -81,20 +83,28 @@ def _clush(cloud: Cloud, folder: Path) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
-def _ansible(module: str, inventory: Path, connections: Path) -> None:
-    """With pipelining, which is its faster way; connections are its own, and new."""
-    settings = {"ANSIBLE_PIPELINING": "1", "ANSIBLE_SSH_CONTROL_PATH_DIR": str(connections), "LC_ALL": "C.UTF-8"}
-    command = ["ansible", "all", "-i", str(inventory), "-f", str(FORKS), "-m", module, "-o"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **settings})
+@contextmanager
+def _new_connections() -> Iterator[None]:
+    """Ansible keeps its connections for a minute: the next to be measured makes its own. Sockets want short paths."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", folder)
+        yield
 
 
-def _by_ansible(cloud: Cloud, inventory: Path, connections: Path) -> None:
+def _ansible(module: str, inventory: Path) -> None:
+    """With pipelining, which is its faster way."""
+    command = ["ansible", "all", "-i", str(inventory), "-f", str(FORKS), "-m", module]
+    with _new_connections():
+        settings = {**os.environ, "ANSIBLE_PIPELINING": "1", "LC_ALL": "C.UTF-8"}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=settings)
+
+
+def _by_ansible(cloud: Cloud, inventory: Path) -> None:
     reach = Reach.model_validate({"engine": "ansible", "inventory": str(inventory)})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANSIBLE_SSH_CONTROL_PATH_DIR", str(connections))
+    with _new_connections():
         some = cloud.model_copy(update={"reach": reach})
         found = observe_hosts(some, b"salt", lambda line: None, ask_services=False, forks=FORKS)
-    assert all(isinstance(told, HostFacts) for told in found.values())
+    assert not [told for told in found.values() if not isinstance(told, HostFacts)]
 
 
 def _testinfra(cloud: Cloud) -> None:
