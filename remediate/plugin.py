@@ -7,12 +7,13 @@ import secrets
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
+from fixtures.checks import Finding
 from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
 from fixtures.granularity import judged
@@ -113,6 +114,8 @@ class _Seen:
     nodeid: str
     message: str = ""
     reports: list[pytest.TestReport] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
+    """Of what was found, for the report."""
 
 
 _RANK = ("passed", "not applicable", "waived", "not measured", "failed")
@@ -356,19 +359,20 @@ class Remediation:
             elif was.outcome not in BAD and now.outcome in BAD:
                 self._spoilt(session, failure, was, now)
             elif now.outcome == "failed" and failure in reasons:
-                self._settled(failure, "needs operator", f"{now.message} Needs an operator: {reasons[failure]}")
+                message = f"{now.message.rstrip('. ')}. Needs an operator: {reasons[failure]}"
+                self._settled(failure, "needs operator", message, now.parts)
             elif now.outcome in BAD and now is not was:
-                self._settled(failure, now.outcome, now.message)
+                self._settled(failure, now.outcome, now.message, now.parts)
         self._recount(session, healed)
 
-    def _settled(self, failure: Failure, outcome: str, message: str) -> None:
+    def _settled(self, failure: Failure, outcome: str, message: str, parts: Mapping[str, str] | None = None) -> None:
         self._config.hook.pytest_conformance_settled(
-            check=failure.check, target=failure.target, outcome=outcome, message=message
+            check=failure.check, target=failure.target, outcome=outcome, message=message, parts=dict(parts or {})
         )
 
     def _spoilt(self, session: pytest.Session, failure: Failure, was: _Seen, now: _Seen) -> None:
         self._tell(f"{failure} was {was.outcome} before the repairs, and is not any more: {now.message}")
-        self._settled(failure, now.outcome, f"{now.message} (it was {was.outcome} before the repairs)")
+        self._settled(failure, now.outcome, f"{now.message} (it was {was.outcome} before the repairs)", now.parts)
         bad = [report for report in now.reports if report.failed]
         session.testsfailed += len(bad)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -422,7 +426,8 @@ def _note(seen: dict[Failure, _Seen], report: pytest.TestReport) -> None:
     if old is None or _RANK.index(told["outcome"]) > _RANK.index(old.outcome):
         kept = old.reports if old else []
         nodeid = _bare(report.nodeid)
-        seen[failure] = _Seen(told["outcome"], told["severity"], nodeid, told.get("message", ""), kept)
+        parts = {part.name: told.get(part.name, "") for part in fields(Finding)}
+        seen[failure] = _Seen(told["outcome"], told["severity"], nodeid, told.get("message", ""), kept, parts)
     seen[failure].reports.append(report)
 
 

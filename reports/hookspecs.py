@@ -13,8 +13,11 @@ def pytest_conformance_run(config: pytest.Config) -> dict[str, Any] | None:
 
 
 @pytest.hookspec
-def pytest_conformance_settled(check: str, target: str, outcome: str, message: str) -> None:
-    """Take note of what became of a failed check after its repair: "healed" or "needs operator"."""
+def pytest_conformance_settled(check: str, target: str, outcome: str, message: str, parts: dict[str, str]) -> None:
+    """Take note of what became of a failed check after its repair: "healed" or "needs operator".
+
+    `parts`: where, found, expected, remedy as they are then; none where those from before the repair stand.
+    """
 
 
 @pytest.hookspec

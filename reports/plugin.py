@@ -154,7 +154,7 @@ class Gatherer:
         self._not_collected: dict[str, None] = {}
         self._report: Report | None = None
         self._path: Path | None = None
-        self._settled: dict[tuple[str, str], tuple[str, str]] = {}
+        self._settled: dict[tuple[str, str], dict[str, str]] = {}
         if config.option.baseline not in (None, LATEST):
             # A baseline that cannot be read is told before the run, not after it.
             _loaded(Path(config.option.baseline))
@@ -183,9 +183,11 @@ class Gatherer:
         if "check" in dict(report.user_properties):
             self._phases.setdefault(report.nodeid, []).append(report)
 
-    def pytest_conformance_settled(self, check: str, target: str, outcome: str, message: str) -> None:
+    def pytest_conformance_settled(
+        self, check: str, target: str, outcome: str, message: str, parts: dict[str, str]
+    ) -> None:
         """Keep what became of a failed check after its repair."""
-        self._settled[check, target] = outcome, message
+        self._settled[check, target] = {"outcome": outcome, "message": message, **parts}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -237,8 +239,7 @@ class Gatherer:
         return sorted(settled, key=lambda entry: (entry.check, entry.target))
 
     def _as_settled(self, entry: Entry) -> Entry:
-        outcome, message = self._settled.get((entry.check, entry.target), (entry.outcome, entry.message))
-        return entry.model_copy(update={"outcome": outcome, "message": message})
+        return entry.model_copy(update=self._settled.get((entry.check, entry.target)))
 
     def _finished(self, exit_code: int) -> Run:
         counts: Counter[Outcome] = Counter(entry.outcome for entry in self._entries())

@@ -154,9 +154,10 @@ def test_what_a_repair_does_not_heal_still_fails_and_is_not_tried_for_ever(folde
 def test_what_still_fails_is_told_as_it_is_now(folder: Path) -> None:
     halfway = OLD_CAPS | {"mon": "allow rx"}
     seen = run(folder, "--remediate", caps={"client.glance": OLD_CAPS}, halfway=halfway)
-    told = {f"{it['check']}:{it['target']}": it["message"] for it in seen.report["entries"]}
+    told = {f"{it['check']}:{it['target']}": it for it in seen.report["entries"]}
     assert seen.outcomes()["ceph.auth.mon_blocklist:client.glance"] == "failed"
-    assert "allow rx" in told["ceph.auth.mon_blocklist:client.glance"]
+    assert "allow rx" in told["ceph.auth.mon_blocklist:client.glance"]["message"]
+    assert "allow rx" in told["ceph.auth.mon_blocklist:client.glance"]["found"]
 
 
 def test_what_only_a_person_can_do_is_told_as_such(folder: Path) -> None:
