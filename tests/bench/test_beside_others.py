@@ -26,7 +26,7 @@ from tests.bench.test_fleet import FORKS, SIZES, STATE, _load, _observed
 
 ASSERTIONS = 61
 """Static tests of one hypervisor."""
-LOOKED_AT = 5
+LOOKED_AT = 2
 """Hosts of which testinfra is asked: it takes one after another."""
 
 
