@@ -118,8 +118,11 @@ class Base:
         """Build it unless it is there; within the block, a lab's state comes to refer to it.
 
         Afterwards, bases that no lab refers to any more are removed. One command at a time on a
-        machine, so that none removes what another has just built.
+        machine, so that none removes what another has just built; a lab that refers to it already waits for nobody.
         """
+        if self.exists() and _is_of(user, self.path):
+            yield
+            return
         self.cache.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(self.cache, progress):
             if not self.exists():
@@ -227,6 +230,11 @@ def _part(path: Path) -> Path:
 def _users_file(path: Path) -> Path:
     """Names the state folders of all labs that ever were made from a base."""
     return path.with_name(f"{path.name}.users")
+
+
+def _is_of(user: State, base: Path) -> bool:
+    record = user.load()
+    return record is not None and record.base == str(base)
 
 
 def _refers(folder: Path, base: Path) -> bool:
