@@ -307,7 +307,7 @@ def _variables(plan: Plan) -> dict[str, Any]:
         "pools": plan.profile.pools,
         "users": plan.profile.users,
         "options": plan.profile.options,
-        "caps": {part: ceph.caps(plan, users[user]) for part, user in plan.profile.users.items()},
+        "caps": {part: ceph.caps(plan, users[user]) for part, user in plan.profile.users.items() if user in users},
         "machines": {name: machine.address for name, machine in plan.machines.items()},
         "profile": plan.profile.name,
         "secret": plan.secrets.all().__getitem__,

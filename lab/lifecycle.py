@@ -161,6 +161,7 @@ def _preflight(lab: Lab, *, provision: bool) -> None:
         provision=provision,
         boot=not running,
         network=lab.bridge.problems,
+        memory=lab.plan.profile.memory * preflight.GIB,
     )
 
 

@@ -56,6 +56,7 @@ class _ProfileFile(_Strict):
     machines: dict[Annotated[str, AfterValidator(_same_name)], _MachineTable] = Field(min_length=1)
     pools: _PoolTable
     users: _UserTable
+    memory: float = Field(8, gt=0, description="GiB that must be available to boot it, about twice what it takes.")
     options: dict[str, Any] = {}
 
 
@@ -70,6 +71,7 @@ class Profile:
     users: Mapping[str, str]
     caps_style: str
     subnet: IPv4Network
+    memory: float
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -91,6 +93,7 @@ class Profile:
             users=parsed.users.model_dump(),
             caps_style=parsed.caps_style,
             subnet=parsed.subnet,
+            memory=parsed.memory,
             options=parsed.options,
         )
 

@@ -45,14 +45,21 @@ def require_root() -> None:
 
 
 def check(
-    state: Path, cache: Path, *, build_base: bool, provision: bool, boot: bool, network: Callable[[], list[str]]
+    state: Path,
+    cache: Path,
+    *,
+    build_base: bool,
+    provision: bool,
+    boot: bool,
+    network: Callable[[], list[str]],
+    memory: float = MEMORY,
 ) -> None:
     """Raise one CannotHost that lists all that stands in the way."""
     problems = _platform() or [
         *_programs(),
         *_kernel(),
         *_disk(state, cache, build_base=build_base, provision=provision),
-        *(_memory() if boot else []),
+        *(_memory(memory) if boot else []),
         *(network() if shutil.which("ip") else []),
     ]
     if problems:
@@ -137,12 +144,12 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _memory() -> list[str]:
+def _memory(wanted: float) -> list[str]:
     fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(fields["MemAvailable"].split()[0]) * 1024
-    if available >= MEMORY:
+    if available >= wanted:
         return []
     return [
-        f"too little memory: {MEMORY / GIB:.0f} GiB must be available, "
+        f"too little memory: {wanted / GIB:.0f} GiB must be available, "
         f"{available / GIB:.1f} GiB are; end something, or another lab"
     ]

@@ -16,6 +16,7 @@ from lab.roles import (
     network,
     pki,
     placement,
+    swift,
     volume,
 )
 from lab.roles.role import Role as Role
@@ -37,6 +38,7 @@ _MODULES = (
     guest,
     clock,
     backups,
+    swift,
 )
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

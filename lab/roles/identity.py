@@ -30,6 +30,7 @@ SERVICES = (
     Service("cinder-api", "cinder", "volumev3", 8776, "/v3/%(project_id)s", ("admin", "service")),
     Service("nova-control", "nova", "compute", 8774, "/v2.1", ("admin", "service")),
     Service("neutron-server", "neutron", "network", 9696, "", ("admin", "service")),
+    Service("swift-proxy", "swift", "object-store", 8080, "/v1/AUTH_%(project_id)s", ("admin", "service")),
 )
 
 
