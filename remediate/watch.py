@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from fixtures.cloud import Role
 from fixtures.facts.run import Facts
@@ -28,12 +29,19 @@ _LISTS: Mapping[Role, Callable[[Connection], Iterable[Any]]] = MappingProxyType(
         "nova-compute": lambda api: api.compute.services(),
     }
 )
+_PLAIN: Mapping[str, bool] = MappingProxyType({"authenticated": False, "raise_exc": False})
 _QUESTIONS: Mapping[Role, Callable[[Connection], Any]] = MappingProxyType(
     {
         "glance-api": lambda api: api.image.get("/images?limit=1", raise_exc=False),
         "cinder-api": lambda api: api.block_storage.get("/types?limit=1", raise_exc=False),
+        # Its account may be away with the servers that are repaired next.
+        "swift-proxy": lambda api: api.session.get(_beside(api.object_store.get_endpoint(), "/healthcheck"), **_PLAIN),
     }
 )
+
+
+def _beside(endpoint: str | None, path: str) -> str:
+    return urljoin(str(endpoint), path)
 
 
 class Watch:

@@ -40,8 +40,18 @@ PROJECT = Path(__file__).parents[2]
 # For whoever writes faults: a lab that is up already, used as it is and left up.
 GIVEN = os.environ.get("OSC_TEST_LAB", "")
 PROFILES = (Lab.recorded(State(Path(GIVEN))).plan.profile.name,) if GIVEN else ("default", "split")
-SUBNETS = {"default": "10.70.11.0/24", "split": "10.70.12.0/24", "bare": "10.70.13.0/24"}
-CLOUDS = {"default": "clouds/lab.yaml", "split": "clouds/lab-split.yaml", "bare": "clouds/lab.yaml"}
+SUBNETS = {
+    "default": "10.70.11.0/24",
+    "split": "10.70.12.0/24",
+    "bare": "10.70.13.0/24",
+    "swift": "10.70.19.0/24",
+}
+CLOUDS = {
+    "default": "clouds/lab.yaml",
+    "split": "clouds/lab-split.yaml",
+    "bare": "clouds/lab.yaml",
+    "swift": "clouds/lab-swift.yaml",
+}
 STATES = Path(os.environ.get("OSC_TEST_STATES", "/var/lib/ceph-osc-lab"))
 
 
