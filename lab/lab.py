@@ -104,8 +104,10 @@ def _machines(lab: str, profile: Profile, subnet: IPv4Network) -> dict[str, Mach
 
 
 def _packages(profile: Profile) -> set[str]:
-    # Every role's, so that profiles with other role sets still share one base.
-    return {package for role in ROLES.values() for package in role.packages}
+    # All but those apart, so that profiles with other role sets still share one base.
+    here = {role for roles in profile.machines.values() for role in roles}
+    wanted = (role for role in ROLES.values() if not role.apart or role.name in here)
+    return {package for role in wanted for package in role.packages}
 
 
 def _refuse_unknown_roles(profile: Profile) -> None:

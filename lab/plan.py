@@ -164,12 +164,33 @@ def addresses(subnet: IPv4Network, names: Mapping[str, object]) -> dict[str, str
 
 def _parse(path: Path) -> _ProfileFile:
     try:
-        return _ProfileFile.model_validate(tomllib.loads(path.read_text()))
+        return _ProfileFile.model_validate(_told(path))
     except tomllib.TOMLDecodeError as error:
         raise LabError(f"{path}: not TOML: {error}") from None
     except ValidationError as error:
         wrong = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise LabError("\n".join([f"{path}:", *wrong])) from None
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What a file says; where it is `like` another, that one's, with its own tables merged in and lists put behind."""
+    told = tomllib.loads(path.read_text())
+    if "like" not in told:
+        return told
+    other = path.with_name(f"{told.pop('like')}.toml")
+    if not other.is_file():
+        raise LabError(f"{path}: like: there is no {other.name} beside it")
+    return _merged(_told(other), told)
+
+
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**one, **other}
+    for key in one.keys() & other.keys():
+        if isinstance(one[key], dict) and isinstance(other[key], dict):
+            merged[key] = _merged(one[key], other[key])
+        elif isinstance(one[key], list) and isinstance(other[key], list):
+            merged[key] = [*one[key], *other[key]]
+    return merged
 
 
 def _make_up(name: str) -> str:

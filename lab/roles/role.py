@@ -20,6 +20,8 @@ class Role:
     provision: Task
     after: tuple[str, ...] = ()
     ready: Task | None = None
+    apart: bool = False
+    """Its packages are only in the base of labs that have it: the others' is built as fast as without it."""
 
 
 def machine_with(plan: Plan, role: str) -> Machine:

@@ -246,7 +246,7 @@ def _storage_ready(machine: Machine, plan: Plan) -> None:
 _OWNER = "root:swift"
 _SERVERS = tuple(f"swift-{server}" for server in PORTS)
 ROLES = (
-    Role("swift-rings", ("swift",), (), _rings),
+    Role("swift-rings", ("swift",), (), _rings, apart=True),
     Role(
         "swift-proxy",
         ("swift-proxy", "python3-keystonemiddleware", "python3-swiftclient"),
@@ -254,6 +254,7 @@ ROLES = (
         _proxy,
         after=("swift-rings", "keystone", "cache"),
         ready=_proxy_ready,
+        apart=True,
     ),
     Role(
         "swift-storage",
@@ -262,5 +263,6 @@ ROLES = (
         _storage,
         after=("swift-rings",),
         ready=_storage_ready,
+        apart=True,
     ),
 )
