@@ -9,6 +9,7 @@ from lab.roles import (
     clock,
     cloud,
     compute,
+    dashboard,
     guest,
     hypervisor,
     identity,
@@ -39,6 +40,7 @@ _MODULES = (
     clock,
     backups,
     swift,
+    dashboard,
 )
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}

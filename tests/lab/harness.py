@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from lab.errors import CannotHost
 from lab.faults import Fault
 from lab.lab import Lab
 from lab.machine import Machine
-from lab.plan import Profile
+from lab.plan import Profile, addresses
 from lab.roles import ROLES
 from lab.state import State
 from reports.model import Entry, Report
@@ -45,10 +46,12 @@ SUBNETS = {
     "split": "10.70.12.0/24",
     "bare": "10.70.13.0/24",
     "swift": "10.70.19.0/24",
+    "full": "10.70.14.0/24",
 }
 CLOUDS = {
     "default": "clouds/lab.yaml",
     "split": "clouds/lab-split.yaml",
+    "full": "clouds/lab-full.yaml",
     "bare": "clouds/lab.yaml",
     "swift": "clouds/lab-swift.yaml",
 }
@@ -113,7 +116,14 @@ class LabUnderTest:
         self.subnet = SUBNETS[profile]
         self.state = State(Path(GIVEN) if GIVEN else STATES / f"tests-{profile}")
         self.cloud_file = CLOUDS[profile]
-        self._environment = os.environ | {"OSC_LAB_STATE": str(self.state.folder)}
+        self._environment = os.environ | {"OSC_LAB_STATE": str(self.state.folder), **self._dashboard()}
+
+    def _dashboard(self) -> dict[str, str]:
+        """What the cloud file asks for: where the dashboard is, on this lab's subnet."""
+        machines = Profile.load(self.profile).machines
+        there = next((name for name, roles in machines.items() if "dashboard" in roles), None)
+        subnet = Lab.recorded(self.state).plan.subnet if GIVEN else IPv4Network(self.subnet)
+        return {"OSC_LAB_DASHBOARD": f"http://{addresses(subnet, machines)[there]}/"} if there else {}
 
     def word(self, *words: str) -> None:
         """Run `python -m lab WORD…`, its progress shown as it comes."""
