@@ -298,7 +298,9 @@ def _initramfs(kernel: Path, busybox: Path) -> Iterator[Entry]:
         yield Entry(folder, stat.S_IFDIR | 0o755)
     yield Entry("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     yield _program("bin/busybox", _only(_busybox_binaries(busybox), BUSYBOX).read_bytes())
-    yield _program("init", Path(__file__).with_name("init").read_bytes())
+    program = Path(__file__).with_name("init").read_bytes()
+    for name in ("init", "lease"):
+        yield _program(name, program)
     yield _file("layout", LAYOUT.as_shell().encode())
     yield _file("modules/disk.order", _lines(disk))
     yield _file("modules/late.order", _lines(name for name in late if name not in disk))

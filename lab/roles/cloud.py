@@ -36,7 +36,7 @@ def _network(api: Api) -> None:
         "network_id": made["id"],
         "ip_version": 4,
         "cidr": _CIDR,
-        "enable_dhcp": False,
+        "enable_dhcp": True,
         "gateway_ip": None,
     }
     api.post("network", "/v2.0/subnets", {"subnet": subnet})

@@ -2,7 +2,7 @@
 
 from lab.machine import Machine
 from lab.plan import Plan
-from lab.roles import backing, identity, ini, pki, services, units
+from lab.roles import backing, identity, ini, network, pki, services, units
 from lab.roles.ceph_client import CONF
 from lab.roles.role import Role, machine_with, option, poll, table
 
@@ -10,7 +10,7 @@ _MAIN = "/etc/nova/nova.conf"
 _KEY = "/root/nova_ed25519"
 """Nova's, for ssh between hypervisors; made on the host of its control services."""
 _CONSOLE_PKI = "/etc/nova/console"
-_CONTROL = ("nova-api", "nova-conductor", "nova-scheduler", "nova-novncproxy")
+_CONTROL = ("nova-api", "nova-api-metadata", "nova-conductor", "nova-scheduler", "nova-novncproxy")
 
 
 def _common(machine: Machine, plan: Plan) -> ini.Config:
@@ -61,6 +61,7 @@ def _control_config(machine: Machine, plan: Plan) -> ini.Config:
         },
         "database": {"connection": backing.database_url(plan, "nova", "nova")},
         "api_database": {"connection": backing.database_url(plan, "nova", "nova_api")},
+        "neutron": {"service_metadata_proxy": True, **network.metadata_proxy(plan)},
         "conductor": {"workers": 1},
         "scheduler": {"workers": 1},
         "quota": {"instances": 500, "cores": 2000, "ram": 4000000, "key_pairs": 500},
@@ -81,7 +82,8 @@ def _control(machine: Machine, plan: Plan) -> None:
     machine.write(f"{_CONSOLE_PKI}/cert.pem", pki.issue(machine, plan, _CONSOLE_PKI))
     machine.run(f"chgrp -R nova {_CONSOLE_PKI}; chmod 750 {_CONSOLE_PKI}; chmod 640 {_CONSOLE_PKI}/key.pem")
     machine.write(_MAIN, ini.render(_control_config(machine, plan)), mode=0o640, owner="root:nova")
-    units.single_worker(machine, "/etc/nova/nova-api-uwsgi.ini")
+    for api in ("nova-api", "nova-api-metadata"):
+        units.single_worker(machine, f"/etc/nova/{api}-uwsgi.ini")
     machine.write("/etc/default/nova-consoleproxy", "NOVA_CONSOLE_PROXY_TYPE=novnc\n")
     machine.run(_SYNC)
     machine.run(f"[ -s {_KEY} ] || ssh-keygen -q -t ed25519 -N '' -C nova -f {_KEY}")

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 from lab.machine import Machine
 from lab.plan import Plan
-from lab.roles import access, backing, ini, units
+from lab.roles import access, backing, ini, pki, units
 from lab.roles.api import Api
 from lab.roles.role import Role, machine_with, option, poll
 
 SERVICE_PROJECT = "service"
+AUTHORITY = "ca.pem"
+"""Whose certificates the runner trusts."""
 _ROLES = ("service", "manager")
 
 
@@ -108,6 +110,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
     units.start(machine, "keystone")
     _ready(machine, plan)
     _register(plan)
+    access.hand_out(plan, AUTHORITY, pki.authority(plan))
     access.hand_out(plan, "clouds.yaml", _clouds(plan))
 
 
@@ -177,11 +180,17 @@ _CLOUDS = """clouds:
       project_domain_name: Default
     region_name: {region}
     identity_api_version: 3
+    cacert: {authority}
 """
 
 
 def _clouds(plan: Plan) -> str:
-    return _CLOUDS.format(url=auth_url(plan), region=option(plan, "region"), password=plan.secrets.get("admin"))
+    return _CLOUDS.format(
+        url=auth_url(plan),
+        region=option(plan, "region"),
+        password=plan.secrets.get("admin"),
+        authority=plan.access / AUTHORITY,
+    )
 
 
 ROLES = (
@@ -190,7 +199,7 @@ ROLES = (
         ("keystone", "python3-pymysql", "python3-pymemcache", "python3-memcache"),
         ("keystone",),
         _provision,
-        after=("database", "cache"),
+        after=("database", "cache", "pki"),
         ready=_ready,
     ),
 )

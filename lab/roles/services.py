@@ -27,12 +27,12 @@ def reported(plan: Plan, machine: Machine, unit: str, api_type: str) -> None:
 
 
 def agent_reported(plan: Plan, machine: Machine, unit: str) -> None:
-    """Wait for the report of the network agent of this host."""
+    """Wait for the report of a network agent of this host."""
     api = identity.admin(plan)
 
     def look() -> bool:
         started = units.since(machine, unit)
-        agents = api.get("network", f"/v2.0/agents?host={machine.name}")["agents"]
+        agents = api.get("network", f"/v2.0/agents?host={machine.name}&binary={unit}")["agents"]
         return bool(agents) and all(a["alive"] and _moment(a["heartbeat_timestamp"]) >= started for a in agents)
 
     poll(f"{machine.name}: {unit} reports to the control plane", look, timeout=_TIMEOUT)
