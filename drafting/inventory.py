@@ -28,13 +28,14 @@ ANSIBLE_SECONDS: Final = 60
 _SPEC: Final = re.compile(
     r"(?:(?P<scheme>[a-z]+)://)?(?:(?P<user>[^@/]+)@)?(?P<host>\[[^]]+\]|[^@/:]*)(?::(?P<port>\d+))?/?"
 )
-_CONTROL: Final[tuple[Role, ...]] = ("nova-control",)
 GROUPS: Final[Mapping[str, tuple[Role, ...]]] = MappingProxyType(
     {
         **{
             name: (name,) for name in ("glance-api", "cinder-api", "cinder-scheduler", "cinder-volume", "cinder-backup")
         },
-        **dict.fromkeys(("nova-api", "nova-api-os-compute", "nova-conductor", "nova-scheduler"), _CONTROL),
+        **dict.fromkeys(("nova-api", "nova-api-os-compute"), ("nova-control",)),
+        **{name: (name,) for name in ("nova-conductor", "nova-scheduler", "nova-novncproxy", "placement-api")},
+        **dict.fromkeys(("nova-console",), ("nova-novncproxy",)),
         **dict.fromkeys(("nova-compute", "compute"), ("nova-compute",)),
         **dict.fromkeys(("keystone", "keystone-all"), ("keystone",)),
         "neutron-server": ("neutron-server",),

@@ -75,7 +75,8 @@ def test_an_inventory_of_kolla_ansible(tmp_path: Path) -> None:
     inventory = from_ansible(path, Reach())
     hosts = _by_name(inventory)
     assert sorted(hosts) == ["compute01", "control01", "control02", "control03", "storage01"]
-    assert hosts["control02"].promised == {"keystone", "glance-api", "nova-control", "cinder-api", "neutron-server"}
+    nova = {"nova-control", "nova-conductor"}
+    assert hosts["control02"].promised == {"keystone", "glance-api", "cinder-api", "neutron-server"} | nova
     assert hosts["storage01"].promised == {"cinder-volume", "cinder-backup"}
     assert hosts["compute01"].promised == {"nova-compute"}
     assert hosts["compute01"].address == "10.0.0.21"
