@@ -91,7 +91,7 @@ def test_every_area_has_a_few_faults_that_ci_runs() -> None:
     by_area = {path.parent.name: faults.load_faults([path]).values() for path in faults.fault_files()}
     in_ci = {area: [fault.name for fault in table if fault.slice] for area, table in by_area.items()}
     assert all(in_ci.values()), in_ci
-    assert 14 <= sum(map(len, in_ci.values())) <= 23, in_ci
+    assert 14 <= sum(map(len, in_ci.values())) <= 26, in_ci
 
 
 @pytest.mark.parametrize("area", [path.parent.name for path in faults.fault_files()])
