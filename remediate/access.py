@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fixtures.backing import backing_of
+from fixtures.backing import CONTROL, backing_of, leaning_roles
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
@@ -15,7 +15,6 @@ from remediate.options import Configuration
 from remediate.registry import manual, repairs
 from remediate.services import refuse_disabled, revive, run_unit
 
-CONTROL: tuple[Role, ...] = (*("nova-control", "nova-conductor", "nova-scheduler", "nova-novncproxy", "placement-api"),)
 SOUGHT = {"DEFAULT": "my_ip", "vnc": "server_proxyclient_address"}
 
 manual(
@@ -66,12 +65,11 @@ def run_control_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]
 @repairs("nv.mq_db", disruption="disruptive")
 def give_nova_its_folders(cloud: Cloud, facts: Facts, nova_host: str) -> Iterator[Attributes]:
     """Give Nova the folders that are its own; logins, schemas and cells are a person's."""
-    roles: tuple[Role, ...] = ("nova-control", "nova-compute")
     paths: dict[str, Role] = {}
-    for role in (role for role in roles if role in cloud.hosts[nova_host].roles):
+    for role in leaning_roles(cloud, nova_host):
         account = role_on(cloud, nova_host, role).account
         folders = (one for one in backing_of(facts.host(nova_host), role) if one.what == "folder" and one.owner)
-        paths |= {one.path: role for one in folders if one.error or one.owner != account}
+        paths |= {one.path: role for one in folders if one.error or one.is_folder_of_another(account)}
     if not paths:
         raise NeedsOperator(
             f"{nova_host}: which login is the right one, and when a schema is brought up to date, is yours to say",

@@ -76,8 +76,7 @@ def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
 
 def guests_of(host: HostFacts, servers: Sequence[Server]) -> list[Server]:
     """Return a hypervisor's servers whose first disk is Nova's own, and not a volume."""
-    own = host.hostname.split(".")[0]
-    return [server for server in servers if server.host.split(".")[0] == own and server.from_image]
+    return [server for server in servers if host.is_called(server.host) and server.from_image]
 
 
 def _disks_left_behind(cloud: Cloud, facts: Facts, host: str, role: Role) -> str:

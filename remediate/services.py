@@ -68,8 +68,8 @@ def revive(cloud: Cloud, facts: Facts, host: str, role: Role, rows: Iterable[Ser
 
 def rows_on(facts: Facts, host: str, rows: Iterable[ServiceState]) -> list[ServiceState]:
     """Return the rows of a service list that are of a host, whether it is named there in full or not."""
-    name = facts.host(host).hostname.split(".")[0]
-    return [row for row in rows if row.host.partition("@")[0].split(".")[0] == name]
+    on = facts.host(host)
+    return [row for row in rows if on.is_called(row.host.partition("@")[0])]
 
 
 def refuse_disabled(rows: Iterable[ServiceState]) -> None:

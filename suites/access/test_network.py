@@ -63,14 +63,10 @@ def _agent_problems(agents: tuple[NetworkAgent, ...]) -> Iterator[str]:
 
 def _unplugged(cloud: Cloud, facts: Facts, agents: tuple[NetworkAgent, ...]) -> Iterator[str]:
     """Hypervisors on which there is no agent, dead or alive."""
-    there = {_short(agent.host) for agent in agents if agent.kind in PLUGGING}
+    there = {agent.host for agent in agents if agent.kind in PLUGGING}
     for name, host in each_host(cloud, facts, cloud.hosts_with("nova-compute")).items():
-        if _short(host.hostname) not in there:
+        if not any(host.is_called(one) for one in there):
             yield f"{name}: no agent that plugs guests in"
-
-
-def _short(name: str) -> str:
-    return name.split(".")[0]
 
 
 def _services_lacking(cloud: Cloud, facts: Facts, agents: tuple[NetworkAgent, ...]) -> Iterator[str]:

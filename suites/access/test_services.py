@@ -11,7 +11,7 @@ import pytest
 
 from fixtures import releases
 from fixtures.around import each_host
-from fixtures.backing import backing_of
+from fixtures.backing import CONTROL, backing_of, leaning_roles
 from fixtures.checks import applies, finding
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import Role
@@ -24,9 +24,6 @@ from fixtures.roles import role_on
 from fixtures.targets import libvirt_of, service_of
 from fixtures.units import unit_problem
 
-CONTROL: Final[tuple[Role, ...]] = (
-    *("nova-control", "nova-conductor", "nova-scheduler", "nova-novncproxy", "placement-api"),
-)
 REPORTING: Final[tuple[Role, ...]] = ("nova-conductor", "nova-scheduler")
 """Those that Nova's own list of services has."""
 CONSOLEAUTH = "nova-consoleauth"
@@ -103,7 +100,11 @@ def test_what_nova_leans_on_answers(nova_host: HostFacts, cloud: Cloud) -> None:
     Why: a service that was started before a password was changed works on until its next restart; a hypervisor that
     no cell leads to gets no server; locks in a folder that cannot be written fail one request after the other.
     """
-    bad = [problem for role in _nova_roles(cloud, nova_host) for problem in _backing_problems(cloud, nova_host, role)]
+    bad = [
+        problem
+        for role in leaning_roles(cloud, nova_host.name)
+        for problem in _backing_problems(cloud, nova_host, role)
+    ]
     assert not bad, finding(
         f"{nova_host.name}: what Nova leans on",
         found=bad,
@@ -113,17 +114,12 @@ def test_what_nova_leans_on_answers(nova_host: HostFacts, cloud: Cloud) -> None:
     )
 
 
-def _nova_roles(cloud: Cloud, host: HostFacts) -> list[Role]:
-    both: tuple[Role, ...] = ("nova-control", "nova-compute")
-    return [role for role in both if role in cloud.hosts[host.name].roles]
-
-
 def _backing_problems(cloud: Cloud, host: HostFacts, role: Role) -> Iterator[str]:
     account = role_on(cloud, host.name, role).account
     for one in backing_of(host, role):
         if one.problem:
             yield one.problem
-        elif one.what == "folder" and one.owner != account:
+        elif one.is_folder_of_another(account):
             yield f"{one.name} {one.path}: {one.owner}'s, not {account}'s"
         elif one.what == "cells" and one.count < 2:
             yield f"{one.count} cells: one beside cell0 is the least"
@@ -158,7 +154,7 @@ def test_host_names_its_own_addresses(nova_host: HostFacts, cloud: Cloud, facts:
 
 def _expect_disabled(host: HostFacts, facts: Facts) -> None:
     rows = need(facts.openstack.compute_services, "compute services")
-    own = [row for row in rows if row.binary == "nova-compute" and _short(row.host) == _short(host.hostname)]
+    own = [row for row in rows if row.binary == "nova-compute" and host.is_called(row.host)]
     bad = [row for row in own if row.status != "disabled" or not row.disabled_reason]
     assert not bad, finding(
         f"{host.name}: nova-compute",
@@ -166,10 +162,6 @@ def _expect_disabled(host: HostFacts, facts: Facts) -> None:
         expected="disabled, with a reason: the cloud file names no hypervisor here",
         remedy="openstack compute service set --disable --disable-reason …; or name the role nova-compute",
     )
-
-
-def _short(name: str) -> str:
-    return name.split(".")[0]
 
 
 def _address_problem(host: HostFacts, cloud: Cloud, facts: Facts, name: str, value: str) -> str:

@@ -33,7 +33,7 @@ def test_compute_service_is_up(hypervisor: HostFacts, facts: Facts) -> None:
         remedy="systemctl start libvirtd or the virtqemud sockets",
     )
     services = need(facts.openstack.compute_services, "compute services")
-    rows = [row for row in services if row.binary == "nova-compute" and _same_host(row.host, hypervisor.hostname)]
+    rows = [row for row in services if row.binary == "nova-compute" and hypervisor.is_called(row.host)]
     found = [f"{row.status}, {row.state}" for row in rows] or f"only {', '.join(row.host for row in services)}"
     assert [(row.status, row.state) for row in rows] == [("enabled", "up")], finding(
         f"compute service {hypervisor.hostname}",
@@ -41,10 +41,6 @@ def test_compute_service_is_up(hypervisor: HostFacts, facts: Facts) -> None:
         expected="enabled, up",
         remedy="openstack compute service set --enable; look at its log",
     )
-
-
-def _same_host(row: str, hostname: str) -> bool:
-    return row == hostname or row.split(".")[0] == hostname.split(".")[0]
 
 
 @on_rbd
