@@ -18,16 +18,15 @@ manual(
 )
 
 
-@repairs("horizon.http", disruption="safe")
+@repairs(
+    "horizon.http",
+    disruption="safe",
+    otherwise="the web server runs; its site, its static files (manage.py collectstatic --noinput; manage.py compress "
+    "--force) and what its log tells are yours",
+)
 def run_web_server(cloud: Cloud, facts: Facts, dashboard_host: str) -> Iterator[Unit]:
     """Enable and start it; what it serves wrongly is a person's."""
-    steps = list(run_unit(cloud, facts, dashboard_host, "horizon"))
-    if not steps:
-        raise NeedsOperator(
-            f"{dashboard_host}: the web server runs; its site, its static files and what its log tells are yours",
-            "manage.py collectstatic --noinput; manage.py compress --force",
-        )
-    yield from steps
+    yield from run_unit(cloud, facts, dashboard_host, "horizon")
 
 
 @repairs("horizon.settings", disruption="safe")

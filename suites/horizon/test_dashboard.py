@@ -34,7 +34,7 @@ RELOAD = "then reload the web server"
 
 
 @pytest.mark.check("horizon.http", severity="critical", source="S2 HZ")
-def test_dashboard_answers(dashboard_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
+def test_dashboard_answers(dashboard_host: HostFacts, facts: Facts) -> None:
     """The web server runs, serves the login page with its style sheets and scripts, and no request failed in it.
 
     Its application runs in the web server's main interpreter (application group %{GLOBAL}).
