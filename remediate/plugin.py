@@ -9,6 +9,7 @@ from collections.abc import Collection, Generator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 import pytest
@@ -218,7 +219,7 @@ class Remediation:
             self._show(plan, f"round {number}")
             if not plan.steps:
                 break
-            api = open_openstack(self._config.stash[CLOUD])
+            api = partial(open_openstack, self._config.stash[CLOUD])
             applied = apply(plan, site, Watch(api, self._facts), journal, self._tell)
             before, plan = plan, self._settled_plan(session, site, plan, applied, hosts)
             if not self._advanced(applied, before, plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from fixtures.cloud import Cloud
@@ -39,7 +40,7 @@ def _roll_back(cloud: Cloud, run: str, force: bool, breaking: str) -> int:
         taken = journal.taken()
         if not taken:
             print(f"run {run}: nothing is left to undo")
-        problems = take_back(taken, site, Watch(open_openstack(cloud), facts), journal, print, force=force)
+        problems = take_back(taken, site, Watch(partial(open_openstack, cloud), facts), journal, print, force=force)
     for problem in problems:
         print(f"NOT undone: {problem}")
     if any(not taken.step.irreversible for taken in journal.taken()) and not force:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -47,8 +48,13 @@ def _beside(endpoint: str | None, path: str) -> str:
 class Watch:
     """Looks at service lists and endpoints through an administrator's connection."""
 
-    def __init__(self, api: Connection, facts: Facts) -> None:
-        self._api, self._facts = api, facts
+    def __init__(self, open_api: Callable[[], Connection], facts: Facts) -> None:
+        """Keep how to connect: it is done only when a service is to be looked for."""
+        self._open, self._facts = open_api, facts
+
+    @cached_property
+    def _api(self) -> Connection:
+        return self._open()
 
     def before(self, role: Role) -> Rows:
         """Return what is told before a restart, to know what is told after it."""
