@@ -106,7 +106,7 @@ class Secrets:
         self._guard = threading.Lock()
 
     def get(self, name: str) -> str:
-        """The secret of this name; one ending in `-uuid` is a UUID, in `-hex` 256 bits in hex."""
+        """The secret of this name; one ending in `-uuid` is a UUID, in `-hex` 256 bits in hex, in `-chap` for CHAP."""
         with self._guard:
             known = self._load()
             if name not in known:
@@ -196,4 +196,6 @@ def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 def _make_up(name: str) -> str:
     if name.endswith("-uuid"):
         return str(uuid.uuid4())
+    if name.endswith("-chap"):
+        return random.token_hex(8)  # initiators take 12 to 16 characters
     return random.token_hex(32) if name.endswith("-hex") else random.token_urlsafe(24)

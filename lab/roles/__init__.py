@@ -14,6 +14,7 @@ from lab.roles import (
     hypervisor,
     identity,
     image,
+    iscsi,
     network,
     pki,
     placement,
@@ -41,6 +42,7 @@ _MODULES = (
     backups,
     swift,
     dashboard,
+    iscsi,
 )
 
 ROLES: dict[str, Role] = {role.name: role for module in _MODULES for role in module.ROLES}
