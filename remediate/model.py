@@ -140,6 +140,37 @@ class Secret(_HostStep):
         return f"{self.host}: libvirt secret {self.uuid} with the key of {self.key_of}"
 
 
+class StoragePool(_HostStep):
+    """A libvirt pool on a target of iSCSI that must run, now and whenever libvirt starts.
+
+    With a source it is defined anew where it leads elsewhere; one that runs goes on as it is until its next start.
+    """
+
+    kind: Literal["storage-pool"] = "storage-pool"
+    wish: ClassVar[frozenset[str]] = frozenset({"type", "source"})
+    name: str
+    type: str = ""
+    source: dict[str, str] = {}
+    """host, port, target, initiator, user, secret (its usage), as far as it has them."""
+
+    def __str__(self) -> str:
+        leads = f" leads to {self.source['target']} and" if self.source else ""
+        return f"{self.host}: pool {self.name}{leads} runs, and starts with libvirt"
+
+
+class TgtAccess(_HostStep):
+    """Who may log in to a target of tgt, now and after its next start; who is logged in stays so."""
+
+    kind: Literal["tgt-access"] = "tgt-access"
+    wish: ClassVar[frozenset[str]] = frozenset({"addresses", "names"})
+    target: str
+    addresses: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.target} lets in {', '.join((*self.addresses, *self.names))} only"
+
+
 class TidyConf(_HostStep):
     """A ceph.conf as every parser takes it: no tabs in front, each section once; it says the same as before."""
 
@@ -575,6 +606,8 @@ HostStep = (
     | Attributes
     | Folder
     | Secret
+    | StoragePool
+    | TgtAccess
     | TidyConf
     | SudoRule
     | HostName
@@ -610,5 +643,5 @@ def service_order(step: Step) -> int:
 _KINDS: Final = (
     *("new-pool", "caps"),
     *("packages", "folder", "file", "attributes", "label", "secret"),
-    *("tidy-conf", "sudo-rule", "host-name", "option", "daemons", "unit", "restart"),
+    *("tidy-conf", "sudo-rule", "host-name", "option", "daemons", "unit", "restart", "tgt-access", "storage-pool"),
 )

@@ -16,7 +16,7 @@ from remediate.model import Disruption, Step
 
 AREAS: Final = (
     *("ceph", "ceph_pools", "ceph_users", "hosts", "keystone", "glance", "cinder", "backup", "nova"),
-    *("access", "migration", "journeys", "capacity", "hygiene", "security", "recovery", "swift", "horizon"),
+    *("access", "migration", "journeys", "capacity", "hygiene", "security", "recovery", "swift", "horizon", "iscsi"),
 )
 """Modules of this package that declare repairs, named as the folders of suites/; a large one is in parts."""
 

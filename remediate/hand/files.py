@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from fixtures.observe.collector.redact import Redactor
@@ -263,3 +264,11 @@ def digest_of(key: str) -> str:
     if not key:
         return "key of the user that is yet to be made"
     return "key sha256:" + hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def private(text: str) -> Any:
+    """A file that goes when it is closed; mkstemp closes it to others."""
+    file = tempfile.NamedTemporaryFile("w", dir="/run", prefix="osc-")  # noqa: SIM115
+    file.write(text)
+    file.flush()
+    return file

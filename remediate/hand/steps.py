@@ -2,11 +2,10 @@
 
 import os
 import re
-import tempfile
 from typing import Any, Callable, Dict, List, Optional
 from xml.sax.saxutils import escape
 
-from remediate.hand import ceph_ini, edits, files, ini, packages, services
+from remediate.hand import ceph_ini, edits, files, ini, packages, pools, services, tgt
 from remediate.hand.commands import result, run
 from remediate.hand.files import Content, Json, Refused, State
 
@@ -234,25 +233,17 @@ class Secret:
         )
 
     def _define(self, xml: str) -> None:
-        with _private(xml) as file:
+        with files.private(xml) as file:
             _virsh("secret-define", "--file", file.name)
 
     def _set(self, key: str) -> None:
-        with _private(key) as file:
+        with files.private(key) as file:
             _virsh("secret-set-value", "--secret", self.uuid, "--file", file.name)
 
 
 def _flag(definition: str, name: str) -> bool:
     """Whether a secret's definition says yes to an attribute."""
     return re.search(r"<secret\b[^>]*\b%s=['\"]yes" % name, definition) is not None
-
-
-def _private(text: str) -> Any:
-    """A file that goes when it is closed; mkstemp closes it to others."""
-    file = tempfile.NamedTemporaryFile("w", dir="/run", prefix="osc-")  # noqa: SIM115
-    file.write(text)
-    file.flush()
-    return file
 
 
 class Unit:
@@ -424,6 +415,8 @@ KINDS: Dict[str, Any] = {
     "label": Label,
     "packages": packages.Packages,
     "secret": Secret,
+    "storage-pool": pools.StoragePool,
+    "tgt-access": tgt.TgtAccess,
     "unit": Unit,
     "daemons": Daemons,
     "restart": Restart,

@@ -47,6 +47,7 @@ SUBNETS = {
     "bare": "10.70.13.0/24",
     "swift": "10.70.19.0/24",
     "full": "10.70.14.0/24",
+    "iscsi": "10.70.21.0/24",
 }
 CLOUDS = {
     "default": "clouds/lab.yaml",
@@ -54,6 +55,7 @@ CLOUDS = {
     "full": "clouds/lab-full.yaml",
     "bare": "clouds/lab.yaml",
     "swift": "clouds/lab-swift.yaml",
+    "iscsi": "clouds/lab-iscsi.yaml",
 }
 STATES = Path(os.environ.get("OSC_TEST_STATES", "/var/lib/ceph-osc-lab"))
 

@@ -496,6 +496,7 @@ def test_trying_a_cloud_of_which_nothing_answers(tmp_path: Path) -> None:
         .replace("ctl1.example.net", "127.0.0.1:1")
         .replace("    roles: [nova-compute]", "    address: 127.0.0.1:1\n    roles: [nova-compute]")
         .replace("    roles: [ceph-mon", "    address: 127.0.0.1:1\n    roles: [ceph-mon")
+        .replace("    roles: [iscsi", "    address: 127.0.0.1:1\n    roles: [iscsi")
         .replace("cloud: prod ", "cloud: prod\n  clouds_yaml: /nonexistent ")
     )
     done = subprocess.run(
@@ -505,7 +506,7 @@ def test_trying_a_cloud_of_which_nothing_answers(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "valid; cloud prod, 4 hosts" in done.stdout
-    assert "NOT REACHED (6):" in done.stdout
+    assert "valid; cloud prod, 7 hosts" in done.stdout
+    assert "NOT REACHED (9):" in done.stdout
     assert "host cmp1: ssh:" in done.stdout
     assert not list(tmp_path.rglob("report.json"))

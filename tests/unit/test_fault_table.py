@@ -17,7 +17,7 @@ from tests.collecting import collected_checks
 PROJECT = Path(__file__).parents[2]
 CLOUDS = ("clouds/lab.yaml", "clouds/lab-split.yaml", "clouds/lab-full.yaml")
 WHOLE = ("default", "split", "full")
-PART = ("swift",)
+PART = ("swift", "iscsi")
 """Labs that have a few services only: they are for the faults that fit no other."""
 PROFILES = (*WHOLE, *PART)
 SUBNET = IPv4Network("10.9.8.0/24")
@@ -33,6 +33,10 @@ WITHOUT_A_FAULT: dict[str, str] = {
     "host.selinux.label": "the lab's kernel has no SELinux; judged on made facts in test_judging_hosts.py",
     "host.apparmor.denied": "the lab's kernel has no AppArmor; judged on made facts in test_judging_hosts.py",
     "pkg.libvirt_qemu_min": "the lab has one release of the distribution only; made facts in test_judging_hosts.py",
+    "iscsi.gw.maintenance": "the distribution has no ceph-iscsi; judged on made facts in test_iscsi.py",
+    "iscsi.init.setup": "the lab's kernel has no initiator; judged on made facts in test_iscsi.py",
+    "iscsi.init.multipath": "the lab's kernel joins no paths; judged on made facts in test_iscsi.py",
+    "iscsi.cinder_driver": "no lab's Cinder exports over iSCSI; judged on made facts in test_iscsi.py",
     "sec.image.location_exposure": "the lab shows locations by policy; made facts in test_judging_hosts.py",
 }
 """Static checks that nothing in the lab can make fail, each with the reason."""
@@ -57,7 +61,7 @@ def _plan(profile: str, folder: Path) -> Plan:
     machines = {name: Machine(name, places[name], roles, Group("none", name)) for name, roles in read.machines.items()}
     secrets = Secrets(folder / "secrets.json")
     named = [read.options[key] for key in ("volume_secret", "ephemeral_secret") if key in read.options]
-    for name in ("admin", "fsid-uuid", *named):
+    for name in ("admin", "fsid-uuid", "iscsi-chap", *named):
         secrets.get(name)
     return Plan(read, machines, secrets, SUBNET, folder)
 
