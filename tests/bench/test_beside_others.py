@@ -25,6 +25,7 @@ from fixtures.facts.host import HostFacts
 from fixtures.observe.host import observe_hosts
 from tests.bench.test_fleet import FORKS, SIZES, STATE, _load, _observed, _own_seconds
 
+EQUAL_GATHER = Path(__file__).with_name("equal_gather.yml")
 ASSERTIONS = 61
 """Static tests of one hypervisor."""
 LOOKED_AT = 2
@@ -53,8 +54,9 @@ def test_a_fleet_is_observed_beside_others(cloud: Cloud, tmp_path: Path) -> None
         "clush, true": _timed(lambda: _clush(cloud, tmp_path)),
         "observation": _timed(lambda: _observed(cloud, tmp_path / "facts")),
         "observation by Ansible": _timed(lambda: _by_ansible(cloud, inventory)),
-        "ansible -m ping": _timed(lambda: _ansible("ping", inventory)),
-        "ansible -m setup": _timed(lambda: _ansible("setup", inventory)),
+        "ansible -m ping": _timed(lambda: _ansible("ansible", "all", "-m", "ping", inventory=inventory)),
+        "ansible -m setup": _timed(lambda: _ansible("ansible", "all", "-m", "setup", inventory=inventory)),
+        "an equal gather": _timed(lambda: _ansible("ansible-playbook", str(EQUAL_GATHER), inventory=inventory)),
         "testinfra": _timed(lambda: _testinfra(cloud)).times(len(cloud.hosts) / LOOKED_AT),
     }
     _show(took, len(cloud.hosts))
@@ -104,9 +106,9 @@ def _new_connections() -> Iterator[None]:
         yield
 
 
-def _ansible(module: str, inventory: Path) -> None:
+def _ansible(*words: str, inventory: Path) -> None:
     """With pipelining, which is its faster way."""
-    command = ["ansible", "all", "-i", str(inventory), "-f", str(FORKS), "-m", module]
+    command = [*words, "-i", str(inventory), "-f", str(FORKS)]
     with _new_connections():
         settings = {**os.environ, "ANSIBLE_PIPELINING": "1", "LC_ALL": "C.UTF-8"}
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=settings)
