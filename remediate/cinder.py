@@ -19,6 +19,7 @@ from fixtures.integration import (
     pools_in_use,
     sharing_volumes_pool,
 )
+from fixtures.keystone import TOKENS
 from fixtures.oslo import OsloConfig
 from fixtures.roles import role_on
 from fixtures.sizes import is_power_of_two
@@ -28,7 +29,6 @@ from remediate.registry import manual, repairs
 from remediate.secrets import hold, holds, wanted_uuid
 from remediate.services import refuse_disabled, restart_unit, revive, run_unit
 
-TOKENS = "keystone_authtoken"
 ROLES: tuple[Role, ...] = ("cinder-api", "cinder-scheduler", "cinder-volume")
 Defaults = Mapping[str, tuple[bool, str]]
 """Per option whether it is wrong, and its default."""

@@ -13,6 +13,7 @@ from fixtures.facts.host import IniFile, Report
 from fixtures.facts.openstack import Image
 from fixtures.facts.run import Facts
 from fixtures.integration import SINGLE_STORE, backend_section, config_of, glance_stores
+from fixtures.keystone import TOKENS
 from fixtures.policies import location_problems
 from fixtures.roles import role_on
 from fixtures.sizes import is_power_of_two
@@ -43,7 +44,6 @@ OLD_TOKEN_OPTIONS = (
     *("identity_uri", "auth_host", "auth_port", "auth_protocol", "auth_admin_prefix"),
     *("admin_user", "admin_password", "admin_tenant_name", "admin_token"),
 )
-TOKENS = "keystone_authtoken"
 CHOICES = ("stores", "default_store", "default_backend")
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Final
 
 from fixtures.cloud import Cloud, Role
 from fixtures.cloud.model import CLIENT_ROLES
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.host import HostFacts, Keyring, Service
 from fixtures.facts.images import PoolContent
 from fixtures.facts.network import Reached
 from fixtures.facts.openstack import Server
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of, has_local_locks, volume_host_name
+from fixtures.keystone import TOKENS, unknown_login
 from fixtures.oslo import OsloConfig
 from fixtures.roles import role_on
 from remediate.model import NeedsOperator
@@ -26,6 +28,8 @@ WITH_DATABASE: Final[tuple[Role, ...]] = (
     "cinder-backup",
 )
 """Roles whose service finds what it has stored by [database] connection."""
+CHECK_TOKENS: Final[tuple[Role, ...]] = ("glance-api", "cinder-api", "nova-control", "neutron-server", "placement-api")
+"""Roles whose service asks Keystone about each of its callers."""
 
 
 def refuse_unready(cloud: Cloud, facts: Facts, host: str, role: Role, *lines: str) -> None:
@@ -56,13 +60,14 @@ def cut_off(facts: Facts, host: str) -> str:
 
 
 def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
-    """Leave a service running that would not come back, or would come back without its own volumes or images.
+    """Leave a service running that would not come back, or would then serve nobody, or not find what is its own.
 
     It runs with what its files said when it was started; what somebody changed in them since takes effect with
     whatever restart comes next, ours included.
 
     Raises:
-        NeedsOperator: the way to Ceph is barred, or its files name another database or another service.
+        NeedsOperator: the way to Ceph is barred, or its files name another database, another service, or a login that
+            Keystone refuses.
     """
     barred = cut_off(facts, host) if role in CLIENT_ROLES else ""
     if barred:
@@ -72,11 +77,31 @@ def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
     other = _other_than_before(cloud, facts, host, role) or _disks_left_behind(cloud, facts, host, role)
     if other:
         raise NeedsOperator(f"{host}: {role} would not find its own when it is started anew: {other}")
+    refused = _login_refused(facts, host, role)
+    if refused:
+        raise NeedsOperator(f"{host}: {role} would let nobody in once it is started anew: {refused}")
 
 
 def guests_of(host: HostFacts, servers: Sequence[Server]) -> list[Server]:
     """Return a hypervisor's servers whose first disk is Nova's own, and not a volume."""
     return [server for server in servers if host.is_called(server.host) and server.from_image]
+
+
+def _login_refused(facts: Facts, host: str, role: Role) -> str:
+    """Why Keystone would not answer the service, as far as that was seen."""
+    told = facts.hosts.get(host)
+    if role not in CHECK_TOKENS or not isinstance(told, HostFacts) or not _is_read(told, role):
+        return ""
+    config = config_of(told, role)
+    section = config.get(TOKENS, "auth_section", TOKENS)
+    tried = () if isinstance(told.tokens, Unreadable) else told.tokens or ()
+    for login in tried:
+        if f"{role}: [{section}]" in login.places and login.status == HTTPStatus.UNAUTHORIZED:
+            return f"Keystone refuses {login.user} in {login.project}"
+    try:
+        return unknown_login(config, section, facts)
+    except NotMeasured:
+        return ""
 
 
 def _disks_left_behind(cloud: Cloud, facts: Facts, host: str, role: Role) -> str:

@@ -14,11 +14,11 @@ from fixtures.facts.base import NotMeasured, Unreadable, need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
+from fixtures.keystone import TOKENS, unknown_login
 from fixtures.oslo import OsloConfig
 from fixtures.policies import DEFAULTS, location_problems
 from fixtures.targets import service_of
 
-TOKENS = "keystone_authtoken"
 REFUSED = re.compile(r"\b40[13]\b")
 OLD_TOKEN_OPTIONS = (
     *("identity_uri", "auth_host", "auth_port", "auth_protocol", "auth_admin_prefix"),
@@ -48,7 +48,7 @@ def test_image_service_can_check_tokens(glance_host: HostFacts, cloud: Cloud, fa
         " or ".join(names) for names in _wanted(config, section) if not any((section, n) in config for n in names)
     ]
     assert not missing, finding(where, found=f"without {', '.join(missing)}", expected="a whole login", remedy=remedy)
-    assert not (text := _unknown_login(config, section, facts)), finding(
+    assert not (text := unknown_login(config, section, facts)), finding(
         where, found=text, expected="a user with a role in that project", remedy=f"openstack role add, or {remedy}"
     )
     images = facts.openstack.images
@@ -64,17 +64,6 @@ def _wanted(config: OsloConfig, section: str) -> Iterator[tuple[str, ...]]:
         yield ("username", "user_name", "user_id")
         yield ("password",)
         yield ("project_name", "tenant_name", "project_id", "tenant_id", "system_scope")
-
-
-def _unknown_login(config: OsloConfig, section: str, facts: Facts) -> str:
-    """What is wrong with user and project, as far as both are given by name."""
-    user, project = config.get(section, "username"), config.get(section, "project_name")
-    if not user or not project:
-        return ""
-    assigned = need(facts.openstack.role_assignments, "role assignments")
-    if any((one.user, one.project) == (user, project) for one in assigned):
-        return ""
-    return f"user {user} has no role in project {project}"
 
 
 @pytest.mark.check("glance.config.legacy_api", severity="info", source="S2 GREL-registry")

@@ -16,7 +16,7 @@ from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.base import Unreadable
 from fixtures.facts.ceph import CephFacts
-from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Service
+from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Service, TokenTry
 from fixtures.facts.images import PoolContent
 from fixtures.facts.network import Reached
 from fixtures.facts.openstack import OpenStackFacts, Server
@@ -500,6 +500,29 @@ def test_a_service_is_left_running_that_would_not_find_its_own(
 def test_a_service_that_stays_itself_is_started_anew() -> None:
     assert deletions_refused("DEFAULT", "host", CONTROLLER).steps
     assert deletions_refused("database", "connection", "sqlite:////var/lib/cinder/cinder.sqlite").steps
+
+
+HIDDEN = ("glance.config.show_image_direct_url", CONTROLLER)
+
+
+def test_a_service_is_left_running_whose_login_is_of_a_user_unknown_to_keystone() -> None:
+    facts = with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")
+    assert plan_of([HIDDEN], facts).steps
+    renamed = with_option(CONTROLLER, "glance-api", "username", "glance-of-old", facts)
+    plan = plan_of([HIDDEN], renamed)
+    assert not plan.steps
+    assert "user glance-of-old has no role in project service" in plan.left[0].reason
+
+
+def test_a_service_is_left_running_whose_login_was_refused() -> None:
+    facts = with_option(CONTROLLER, "glance-api", "show_image_direct_url", "False")
+    places = ("glance-api: [keystone_authtoken]",)
+    tried = TokenTry(user="glance", project="service", url="http://keystone", places=places, status=401)
+    plan = plan_of([HIDDEN], with_host(CONTROLLER, facts, tokens=(tried,)))
+    assert not plan.steps
+    assert "Keystone refuses glance in service" in plan.left[0].reason
+    silent = tried.model_copy(update={"status": None})
+    assert plan_of([HIDDEN], with_host(CONTROLLER, facts, tokens=(silent,))).steps, "nothing is known of it"
 
 
 def test_nova_compute_is_left_running_that_would_leave_the_disks_of_some_guests_behind() -> None:
