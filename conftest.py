@@ -9,6 +9,8 @@ pytest_plugins = (
     "fixtures.effort",
     "fixtures.profiles",
     "fixtures.sources",
+    "fixtures.runners.plugin",
+    "fixtures.runners.serving",
     "fixtures.descriptions",
     "fixtures.outcomes",
     "reports.plugin",

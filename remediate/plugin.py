@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
@@ -19,10 +18,10 @@ from fixtures.facts.base import NotMeasured
 from fixtures.facts.run import Facts
 from fixtures.granularity import judged
 from fixtures.observe.openstack import open_openstack
-from fixtures.observe.run import observe
 from fixtures.plugin import cloud_of
 from fixtures.records import RecordError
 from fixtures.scratch.names import new_run_id
+from fixtures.sources import look_again
 from fixtures.stash import CHECK, CLOUD, FACTS
 from remediate import lock
 from remediate.converge import Applied, apply
@@ -341,8 +340,7 @@ class Remediation:
         if not dynamic:
             asked = any(item.get_closest_marker("asks_services") for item in items)
             self._tell("looking again")
-            facts = observe(self._config.stash[CLOUD], secrets.token_bytes(32), lambda line: None, ask_services=asked)
-            self._config.stash[FACTS] = facts
+            look_again(self._config, ask_services=asked)
         fresh: dict[Failure, _Seen] = {}
         for report in judged(items, log=False):
             _note(fresh, report)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import threading
@@ -29,7 +27,6 @@ from fixtures.observe import fleet, turns
 from fixtures.observe.host import each_in_turn
 from fixtures.observe.turns import Turns
 from fixtures.reach import Hosts
-from fixtures.sources import Share
 from lab import fleet as lab_fleet
 from reports.summary import unreached
 from tests.collecting import PROJECT
@@ -227,64 +224,6 @@ def test_a_fleet_is_observed_and_the_reasons_are_told_by_host(tmp_path: Path, mo
     assert len(keeping.hosts()) == 71
     assert lines[0] == "hosts: 71, 1 of them before; 4 at once"
     assert lines[-1] == "not observed: compute[003-004]: ssh: ADDRESS: refused"
-
-
-def test_shares_come_together_as_one_observation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    some = _cloud(6)
-    asked: list[str] = []
-
-    def look(cloud: Cloud, name: str, hosts: Hosts, salt: bytes, *_: Any) -> HostFacts | Unreadable:
-        asked.append(name)
-        return COMPUTE.model_copy(update={"name": name, "hostname": salt.hex()})
-
-    def observed(keeping: Keeping, share: list[str] | None) -> None:
-        with _Told(some) as hosts:
-            fleet.observe_fleet(
-                some, keeping, hosts, Turns(7, 4, 60), _unasked(), lambda line: None, ask_services=False, share=share
-            )
-
-    monkeypatch.setattr(fleet, "observe_host", look)
-    first = Keeping.begin(tmp_path / "one", some.name)
-    observed(first, Share(1, 2).hosts(some.hosts))
-    (tmp_path / "two" / FOLDER).mkdir(parents=True)
-    shutil.copy(tmp_path / "one" / UNFINISHED, tmp_path / "two")
-    second = Keeping.resume(tmp_path / "two", some.name)
-    observed(second, Share(2, 2).hosts(some.hosts))
-    assert sorted(asked) == sorted(some.hosts)
-    assert len(first.kept()) == 3 and len(second.kept()) == 4
-    shutil.copytree(tmp_path / "two" / FOLDER, tmp_path / "one" / FOLDER, dirs_exist_ok=True)
-    whole = Keeping.resume(tmp_path / "one", some.name)
-    observed(whole, None)
-    assert len(asked) == 7
-    assert {host.hostname for host in whole.hosts().values() if isinstance(host, HostFacts)} == {first.salt.hex()}
-
-
-@pytest.mark.parametrize("of", [1, 2, 3, 7, 9])
-def test_each_host_is_of_one_share(of: int) -> None:
-    names = [f"compute{number}" for number in range(7)]
-    shares = [Share(number, of).hosts(names) for number in range(1, of + 1)]
-    assert [name for share in shares for name in share] == names
-
-
-@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "/", "-1/2"])
-def test_what_is_no_share_is_refused(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError):
-        Share.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (("--share=1/2",), "--share goes with --save-facts DIR, or with --facts DIR --resume"),
-        (("--share=1/2", "--facts=absent"), "--share goes with --save-facts DIR, or with --facts DIR --resume"),
-        (("--share=1/2", "--facts=absent", "--resume"), "no observation of more than 64 hosts was interrupted"),
-    ],
-)
-def test_a_share_begins_or_goes_on(options: tuple[str, ...], reason: str) -> None:
-    command = [sys.executable, "-m", "pytest", "--cloud", str(recorded.CLOUDS["default"]), *options]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert reason in done.stderr
 
 
 def test_a_reason_is_told_without_what_is_the_hosts_own() -> None:

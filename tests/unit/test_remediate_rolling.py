@@ -149,7 +149,7 @@ class Watch:
     def before(self, role): return {}
     def until_up(self, *args): pass
 
-fixtures.observe.run.observe = remediate.plugin.observe = observe
+fixtures.observe.run.observe = observe
 remediate.plugin.opened = lambda cloud, run: contextlib.nullcontext(Pretended({}, None, run))
 remediate.plugin.Watch = Watch
 remediate.plugin.SETTLING = (0, 0)

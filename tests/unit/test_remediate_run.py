@@ -54,7 +54,7 @@ class Pretended(Site):
 class Watch:
     def __init__(self, *args): pass
 
-fixtures.observe.run.observe = remediate.plugin.observe = observe
+fixtures.observe.run.observe = observe
 remediate.plugin.opened = lambda cloud, run: contextlib.nullcontext(Pretended({}, None, run))
 remediate.plugin.Watch = Watch
 remediate.plugin.SETTLING = (0, 0)
