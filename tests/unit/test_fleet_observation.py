@@ -11,6 +11,7 @@ import time
 from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import Unreadable
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import HostFacts
+from fixtures.facts.run import Facts
 from fixtures.facts.spread import FOLDER, HELD, UNFINISHED, CannotResume, Keeping, SpreadHosts
 from fixtures.facts.store import load_facts, save_facts
 from fixtures.neighbours import ALL, TRIED, names_for, peers
@@ -27,6 +29,9 @@ from fixtures.observe import fleet, turns
 from fixtures.observe.host import each_in_turn
 from fixtures.observe.turns import Turns
 from fixtures.reach import Hosts
+from fixtures.sources import ANEW, look_again, pytest_sessionfinish
+from fixtures.stash import CLOUD
+from fixtures.stash import FACTS as FACTS_KEPT
 from lab import fleet as lab_fleet
 from reports.summary import unreached
 from tests.collecting import PROJECT
@@ -224,6 +229,23 @@ def test_a_fleet_is_observed_and_the_reasons_are_told_by_host(tmp_path: Path, mo
     assert len(keeping.hosts()) == 71
     assert lines[0] == "hosts: 71, 1 of them before; 4 at once"
     assert lines[-1] == "not observed: compute[003-004]: ssh: ADDRESS: refused"
+
+
+def test_a_later_look_at_many_hosts_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(cloud: Cloud, keeping: Keeping, *_: Any, **options: Any) -> Facts:
+        keeping.put("compute001", COMPUTE)
+        return FACTS.model_copy(update={"hosts": keeping.hosts()})
+
+    monkeypatch.setattr("fixtures.observe.run.observe_many", look)
+    config: Any = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace(forks=None))
+    config.stash[CLOUD] = _cloud(70)
+    look_again(config, ask_services=False)
+    (folder,) = config.stash[ANEW]
+    assert isinstance(config.stash[FACTS_KEPT].hosts, SpreadHosts)
+    assert config.stash[FACTS_KEPT].host("compute001") == COMPUTE
+    assert not (folder / UNFINISHED).exists()
+    pytest_sessionfinish(SimpleNamespace(config=config))  # type: ignore[arg-type]
+    assert not folder.exists()
 
 
 def test_a_reason_is_told_without_what_is_the_hosts_own() -> None:
