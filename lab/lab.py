@@ -81,11 +81,6 @@ class Lab:
         raise LabError(f"no host {name!r} in this lab; there are: {', '.join(found.name for found in self.hosts)}")
 
 
-def open_plan(folder: Path) -> Plan:
-    """The plan of the lab in a state folder, for whoever wants to act on its machines."""
-    return Lab.recorded(State(folder)).plan
-
-
 def on_each(hosts: Iterable[Host], what: Callable[[Host], object]) -> None:
     """Do something with several hosts at once."""
     in_parallel({found.name: _task(what, found) for found in hosts})

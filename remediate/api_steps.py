@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fixtures.facts.base import NotMeasured
 from fixtures.waiting import DeadlineError, Pending, wait_until
-from remediate.model import ApiStep, ImageStore, State, VolumeType
+from remediate.model import ApiStep, CatalogEndpoint, HardReboot, ImageStore, State, VolumeType
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -16,6 +17,7 @@ OpenApi = Callable[[], "Connection"]
 """Opens a connection as the administrator."""
 COPY_TIMEOUT = 3600.0
 """Seconds for one image."""
+REBOOT_TIMEOUT = 300.0
 _COPYING, _FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
 
 
@@ -25,20 +27,26 @@ def look(open_api: OpenApi, step: ApiStep) -> State:
     Raises:
         NotMeasured: the API did not answer, or refused.
     """
-    state: State = _asked(lambda: _look(open_api(), step))
+    state: State = _asked(lambda: _LOOKS[type(step)](open_api(), step))
     return state
 
 
 def wanted(step: ApiStep) -> State:
     """Return the state that the step brings about."""
-    if isinstance(step, ImageStore):
-        return {"stores": [step.store]}
-    return {"exists": True, "specs": dict(step.specs)}
+    match step:
+        case ImageStore():
+            return {"stores": [step.store]}
+        case CatalogEndpoint():
+            return {"url": step.url}
+        case HardReboot():
+            return {"reboots": "one more"}
+        case VolumeType():
+            return {"exists": True, "specs": dict(step.specs)}
 
 
 def bring(open_api: OpenApi, step: ApiStep, state: State) -> None:
     """Bring about a state: the one that the step wants, or the one that it found; raises NotMeasured as above."""
-    _asked(lambda: _bring(open_api(), step, state))
+    _asked(lambda: _BRINGS[type(step)](open_api(), step, state))
 
 
 def difference(step: ApiStep, before: State, after: State) -> tuple[str, ...]:
@@ -48,6 +56,10 @@ def difference(step: ApiStep, before: State, after: State) -> tuple[str, ...]:
     if isinstance(step, ImageStore):
         was, becomes = (", ".join(state["stores"]) or "no store" for state in (before, after))
         return (f"image {step.image} ({step.name}): {was} -> {becomes}",)
+    if isinstance(step, HardReboot):
+        return (f"server {step.server}: off and on again", f"  cannot be undone: {step.irreversible}")
+    if isinstance(step, CatalogEndpoint):
+        return (f"endpoint {step.name}: {before['url']} -> {after['url']}",)
     made = () if before["exists"] else (f"volume type {step.name}: is made",)
     changed = [key for key in after["specs"] if before["specs"][key] != after["specs"][key]]
     return made + tuple(
@@ -63,17 +75,6 @@ def _asked(ask: Callable[[], Any]) -> Any:
         return ask()
     except (SDKException, ClientException, DeadlineError) as error:
         raise NotMeasured(f"OpenStack: {error}") from None
-
-
-def _look(api: Connection, step: ApiStep) -> State:
-    return {"stores": _stores(_image(api, step))} if isinstance(step, ImageStore) else _look_at_type(api, step)
-
-
-def _bring(api: Connection, step: ApiStep, state: State) -> None:
-    if isinstance(step, ImageStore):
-        _move(api, step, state["stores"])
-    else:
-        _bring_type(api, step, state)
 
 
 # Volume types
@@ -126,10 +127,15 @@ def _stores(image: dict[str, Any]) -> list[str]:
     return sorted(filter(None, image.get("stores", "").split(",")))
 
 
-def _move(api: Connection, step: ImageStore, stores: list[str]) -> None:
+def _look_at_image(api: Connection, step: ImageStore) -> State:
+    return {"stores": _stores(_image(api, step))}
+
+
+def _move(api: Connection, step: ImageStore, state: State) -> None:
     """Copy first, and take away what is too much only when the copy is there: Glance compares sizes and checksums."""
     from openstack.exceptions import raise_from_response
 
+    stores = state["stores"]
     lacking = sorted(set(stores) - set(_stores(_image(api, step))))
     if lacking:
         body = {"method": {"name": "copy-image"}, "stores": lacking, "all_stores_must_succeed": True}
@@ -147,3 +153,65 @@ def _copied(image: dict[str, Any], stores: list[str]) -> bool | Pending:
         raise SDKException(f"Glance could not copy image {image['id']} to {', '.join(failed)}: its log says why")
     there = not image.get(_COPYING) and set(stores) <= set(_stores(image))
     return there or Pending(f"in {', '.join(_stores(image))}")
+
+
+# Servers
+
+
+def _look_at_reboots(api: Connection, step: HardReboot) -> State:
+    """How often it was rebooted, by whomever: Nova keeps a list for each server."""
+    from openstack.exceptions import raise_from_response
+
+    answer = api.compute.get(f"/servers/{step.server}/os-instance-actions")
+    raise_from_response(answer)
+    return {"reboots": sum(one["action"] == "reboot" for one in answer.json()["instanceActions"])}
+
+
+def _reboot(api: Connection, step: HardReboot, state: State) -> None:
+    from openstack.exceptions import raise_from_response
+
+    raise_from_response(api.compute.post(f"/servers/{step.server}/action", json={"reboot": {"type": "HARD"}}))
+    wait_until(f"{step}", lambda: _is_up(api, step), REBOOT_TIMEOUT)
+
+
+def _is_up(api: Connection, step: HardReboot) -> bool | Pending:
+    from openstack.exceptions import SDKException, raise_from_response
+
+    answer = api.compute.get(f"/servers/{step.server}")
+    raise_from_response(answer)
+    server = answer.json()["server"]
+    if server["OS-EXT-STS:task_state"]:
+        return Pending(server["OS-EXT-STS:task_state"])
+    if server["status"] != "ACTIVE":
+        raise SDKException(f"server {step.server} is {server['status']} after its reboot: openstack server event list")
+    return True
+
+
+# The catalog
+
+
+def _look_at_endpoint(api: Connection, step: CatalogEndpoint) -> State:
+    from openstack.exceptions import raise_from_response
+
+    answer = api.identity.get(f"/endpoints/{step.endpoint}")
+    raise_from_response(answer)
+    return {"url": answer.json()["endpoint"]["url"]}
+
+
+def _bring_endpoint(api: Connection, step: CatalogEndpoint, state: State) -> None:
+    from openstack.exceptions import raise_from_response
+
+    raise_from_response(api.identity.patch(f"/endpoints/{step.endpoint}", json={"endpoint": {"url": state["url"]}}))
+
+
+_LOOKS: Mapping[type, Callable[[Any, Any], State]] = MappingProxyType(
+    {
+        VolumeType: _look_at_type,
+        ImageStore: _look_at_image,
+        HardReboot: _look_at_reboots,
+        CatalogEndpoint: _look_at_endpoint,
+    }
+)
+_BRINGS: Mapping[type, Callable[[Any, Any, State], None]] = MappingProxyType(
+    {VolumeType: _bring_type, ImageStore: _move, HardReboot: _reboot, CatalogEndpoint: _bring_endpoint}
+)

@@ -23,9 +23,11 @@ from fixtures.keystone import TOKENS
 from fixtures.oslo import OsloConfig
 from fixtures.roles import role_on
 from fixtures.sizes import is_power_of_two
-from remediate.model import CinderRow, NeedsOperator, Option, Restart, Secret, Unit, VolumeType
+from fixtures.targets import service_of
+from remediate.model import CinderRow, CinderSchema, NeedsOperator, Option, Restart, Secret, Unit, VolumeType
 from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
+from remediate.schemas import refuse_upgrade
 from remediate.secrets import hold, holds, wanted_uuid
 from remediate.services import refuse_disabled, restart_unit, revive, run_unit
 
@@ -447,8 +449,24 @@ manual(
     "(openstack volume qos set)",
     "cinder.qos.mapping",
 )
-manual(
-    "each point of `cinder-status upgrade check` says what it wants; a schema is upgraded with the services stopped "
-    "and a dump at hand (cinder-manage db sync)",
+
+
+@repairs(
     "cinder.upgrade_check",
+    disruption="destructive",
+    otherwise="each point of `cinder-status upgrade check` says what it wants; then run it again",
 )
+def bring_the_schema_up_to_date(cloud: Cloud, facts: Facts) -> Iterator[CinderSchema]:
+    """Upgrade the schema, where a fresh and whole dump of it is at hand and no other cinder-api uses it meanwhile."""
+    host = cloud.hosts_with("cinder-api")[0]
+    service = service_of(facts.host(host), "cinder-api")
+    lines = (f"systemctl stop {service.unit.name}", "cinder-manage db sync", f"systemctl start {service.unit.name}")
+    refuse_container(facts, host, "cinder-api", *lines)
+    report = need(service.reports.get("schema"), f"{host}: schema of cinder")
+    if report.rc or len(report.output) != 2 or " " in report.output[1]:
+        raise NeedsOperator("whether the schema is behind is not told: set the database's address first", *lines)
+    current, newest = report.output
+    if current != newest:
+        refuse_upgrade(cloud, facts, host, "cinder-api", *lines)
+        account = role_on(cloud, host, "cinder-api").account
+        yield CinderSchema(host=host, account=account, unit=service.unit.name, version=newest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fixtures import inventory, releases
@@ -31,6 +30,7 @@ from remediate.model import (
 )
 from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
+from remediate.schemas import refuse_upgrade
 from remediate.services import restart_unit, run_unit
 
 SCHEMA_BEHIND = (3, 4, 5)
@@ -434,24 +434,6 @@ def bring_the_schema_up_to_date(glance_host: str, cloud: Cloud, facts: Facts) ->
     report = service_of(host, "glance-api").reports.get("db check")
     if not isinstance(report, Report) or report.rc not in SCHEMA_BEHIND:
         raise NeedsOperator("the database's address is a password's place: set it, and make its schema", *lines)
-    others = [name for name in cloud.hosts_with("glance-api") if name != glance_host]
-    if others:
-        raise NeedsOperator(
-            f"glance-api runs on {', '.join(others)} too: stop it everywhere, or upgrade by steps", *lines
-        )
-    schema = re.search(r"@[^/]+/([\w-]+)", config_of(host, "glance-api").get("database", "connection", ""))
-    if schema is None or not _is_dumped(schema[1], cloud, facts):
-        raise NeedsOperator("there is no fresh and whole dump to go back to (see dr.db.dump_fresh)", *lines)
+    refuse_upgrade(cloud, facts, glance_host, "glance-api", *lines)
     account, unit = role_on(cloud, glance_host, "glance-api").account, service_of(host, "glance-api").unit.name
     yield GlanceSchema(host=glance_host, account=account, unit=unit, restarts=("glance-api",))
-
-
-def _is_dumped(schema: str, cloud: Cloud, facts: Facts) -> bool:
-    """Whether a dump that the cloud file names is young enough, ends as it should, and begins this schema."""
-    wanted = cloud.recovery.database
-    if wanted is None:
-        return False
-    host = facts.host(wanted.host)
-    oldest = host.collected_at - wanted.max_age * 3600
-    dumps = need(host.system.dumps, f"{wanted.host}:{wanted.path}")
-    return any(dump.stat.mtime > oldest and dump.complete and schema in dump.schemas for dump in dumps)

@@ -10,7 +10,7 @@ from fixtures.facts.base import need
 from fixtures.facts.images import ImageLook, PoolContent
 from fixtures.facts.run import Facts
 from fixtures.sizes import MIB
-from remediate.model import BreakLock, File, FromTrash, IntoTrash, NeedsOperator, OldSnapshot
+from remediate.model import BreakLock, File, FromTrash, HardReboot, IntoTrash, NeedsOperator, OldSnapshot
 from remediate.registry import manual, repairs
 
 manual(
@@ -27,11 +27,6 @@ manual(
     "somebody has the image open: find the process (rbd status, rbd device list, virsh list, the services' logs) and "
     "end it; `ceph osd blocklist add ADDRESS` last of all, for it kills every disk of that client",
     "hyg.watcher.stale",
-)
-manual(
-    "a guest that runs on a dead disk is its owner's to restart: `openstack server reboot --hard ID` opens its disks "
-    "as a new client",
-    "hyg.blocklist",
 )
 manual(
     "a migration is finished or given up by whoever began it: `rbd migration execute IMAGE`, then `rbd migration "
@@ -202,6 +197,29 @@ def _runs(pool: str, image: str, facts: Facts, cloud: Cloud) -> bool:
     """Whether a running server uses the image; taking the lock would hide that it runs without its disk."""
     running = {server.id for server in need(facts.openstack.servers, "servers") if server.status == "ACTIVE"}
     return bool(inventory.users(cloud, facts).get(pool, {}).get(image, frozenset()) & running)
+
+
+@repairs(
+    "hyg.blocklist",
+    disruption="disruptive",
+    otherwise="a new client has the disk open by now: the lock of the dead one goes with the guest's first write",
+)
+def start_guests_anew_that_are_kept_out(facts: Facts, cloud: Cloud) -> Iterator[HardReboot]:
+    """Reboot hard whose disk answers with errors: it opens it as a new client, and its first write takes the lock."""
+    busy = {server.id for server in need(facts.openstack.servers, "servers") if server.task}
+    found = {servers: image for servers, image, _ in inventory.kept_out(cloud, facts) if not _is_open(image, facts)}
+    for servers, image in found.items():
+        if len(servers) > 1 or servers & busy:
+            raise NeedsOperator(
+                f"{image} is of several servers, or something is being done with its server: look at each",
+                *(f"openstack server reboot --hard {server}" for server in sorted(servers)),
+            )
+    yield from (HardReboot(server=server) for server in sorted({one for servers in found for one in servers}))
+
+
+def _is_open(image: str, facts: Facts) -> bool:
+    pool, _, name = image.partition("/")
+    return bool(inventory.content_of(facts, pool).looks[name].watchers)
 
 
 @repairs("hyg.tmp_files", disruption="safe")

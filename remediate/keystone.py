@@ -8,10 +8,20 @@ from fixtures.around import each_config
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
-from fixtures.keystone import CREDENTIAL_KEYS, OLD_URL, TOKEN_KEYS, old_urls, open_to_others
+from fixtures.keystone import (
+    CREDENTIAL_KEYS,
+    KEY_DAYS,
+    OLD_URL,
+    TOKEN_KEYS,
+    identity_of,
+    old_urls,
+    open_to_others,
+    services_of,
+)
+from fixtures.roles import role_on
 from fixtures.targets import service_of
-from remediate.model import Attributes, NeedsOperator, Option, Unit
-from remediate.options import Configuration
+from remediate.model import Attributes, CatalogEndpoint, NeedsOperator, Option, TokenKeys, Unit
+from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
 from remediate.services import run_unit
 
@@ -26,11 +36,6 @@ manual(
     "ks.catalog.services",
 )
 manual(
-    "where a service is to be reached is a matter of your network and its proxies: "
-    "openstack endpoint list; openstack endpoint set --url URL ENDPOINT",
-    "ks.catalog.endpoints",
-)
-manual(
     "somebody disabled or removed that user or project, and may have had a reason: openstack user set --enable USER",
     "ks.projects_users",
 )
@@ -39,6 +44,22 @@ manual(
     "openstack role add --user USER --project PROJECT ROLE, or role remove",
     "ks.roles",
 )
+
+
+@repairs(
+    "ks.catalog.endpoints",
+    disruption="safe",
+    otherwise="where a service is to be reached is a matter of your network and its proxies: "
+    "openstack endpoint list; openstack endpoint set --url URL ENDPOINT",
+)
+def correct_slips_in_endpoints(cloud: Cloud, facts: Facts) -> Iterator[CatalogEndpoint]:
+    """Take out backslashes, which no address has."""
+    told, region = identity_of(facts), facts.openstack.region
+    kinds = {service.id: service.type for _, found in services_of(cloud, told) for service in found}
+    for one in told.endpoints:
+        if one.enabled and one.region == region and one.service in kinds and "\\" in one.url:
+            name = f"{kinds[one.service]} {one.interface}"
+            yield CatalogEndpoint(endpoint=one.id, name=name, url=one.url.replace("\\", ""))
 
 
 @repairs("ks.service.up", disruption="safe")
@@ -68,8 +89,10 @@ def ask_for_the_third_version(cloud: Cloud, facts: Facts) -> Iterator[Option]:
 
 
 @repairs("ks.bootstrap.token_off", disruption="safe")
-def close_what_bootstrap_left(cloud: Cloud, facts: Facts, keystone_host: str) -> Iterator[Option | Attributes]:
-    """Take out admin_token, and close the folders of keys and the keys in them; rotating them is a timer's."""
+def close_what_bootstrap_left(
+    cloud: Cloud, facts: Facts, keystone_host: str
+) -> Iterator[Option | Attributes | TokenKeys]:
+    """Take out admin_token, close the folders of keys and the keys in them, and rotate those of tokens once."""
     configuration = Configuration(cloud, facts, keystone_host, "keystone")
     steps: list[Option | Attributes] = list(configuration.unset("DEFAULT", "admin_token"))
     if not steps:
@@ -77,12 +100,21 @@ def close_what_bootstrap_left(cloud: Cloud, facts: Facts, keystone_host: str) ->
         for folder in (need(folders.get(name), f"{keystone_host}: [{name}]") for name in (TOKEN_KEYS, CREDENTIAL_KEYS)):
             opened = [stat for stat in (folder.stat, *folder.keys) if open_to_others(stat.mode)]
             steps += [Attributes(host=keystone_host, path=stat.path, mode=stat.mode & 0o750) for stat in opened]
-    if not steps:
+    yield from steps or _rotated(cloud, facts, keystone_host)
+
+
+def _rotated(cloud: Cloud, facts: Facts, host: str) -> Iterator[TokenKeys]:
+    """Rotate keys that are too old; their tokens have long run out. Where others have the same, a person does it."""
+    folder = need(service_of(facts.host(host), "keystone").key_folders.get(TOKEN_KEYS), f"{host}: [{TOKEN_KEYS}]")
+    keys = [key for key in folder.keys if key.kind == "file"]
+    young = any(facts.host(host).collected_at - key.mtime < KEY_DAYS * 86400 for key in keys)
+    refuse_container(facts, host, "keystone", "keystone-manage fernet_rotate")
+    if young or len(keys) < 2 or len(cloud.hosts_with("keystone")) > 1:
         raise NeedsOperator(
-            f"{keystone_host}: keys are made and rotated by whoever hands them to all hosts that run Keystone",
+            f"{host}: keys are made and rotated by whoever hands them to all hosts that run Keystone",
             "keystone-manage fernet_rotate",
         )
-    yield from steps
+    yield TokenKeys(host=host, account=role_on(cloud, host, "keystone").account, path=folder.stat.path)
 
 
 @repairs("ks.rc_files", disruption="safe")

@@ -108,6 +108,17 @@ class File(_OwnedStep):
         return f"{self.host}: {'remove' if self.text is None else 'write'} {self.path}"
 
 
+class PolicyInYaml(_HostStep):
+    """A file of policies in YAML, with the rules, owner and mode of one in JSON, which stays."""
+
+    kind: Literal["policy-in-yaml"] = "policy-in-yaml"
+    path: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.path} with the rules of {self.source}"
+
+
 class Attributes(_OwnedStep):
     """Owner, group and mode of what is at a path."""
 
@@ -194,13 +205,14 @@ class SudoRule(_HostStep):
 
 
 class HostName(_HostStep):
-    """The address of a name in /etc/hosts, where it stands there already."""
+    """The address of a name in /etc/hosts, where it stands there already, or with `adds` also where it does not."""
 
     kind: Literal["host-name"] = "host-name"
     wish: ClassVar[frozenset[str]] = frozenset({"address"})
     path: str = "/etc/hosts"
     name: str
     address: str
+    adds: bool = False
 
     def __str__(self) -> str:
         return f"{self.host}: {self.name} is {self.address} in {self.path}"
@@ -256,6 +268,18 @@ class Daemons(_HostStep):
         return f"{self.host}: every ceph-{self.daemon} runs"
 
 
+class Job(_HostStep):
+    """A systemd unit that does its work once and ends, as a timer starts it; `path` is a pattern of what it makes."""
+
+    kind: Literal["job"] = "job"
+    irreversible: ClassVar[str] = "what it made anew stays, in the place where it always makes it"
+    unit: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: start {self.unit}, and wait for its end"
+
+
 class CinderRow(_HostStep):
     """A row of Cinder's service list that is removed: nobody reports to it, and no configuration names its back end."""
 
@@ -283,6 +307,31 @@ class GlanceSchema(_HostStep):
         return f"{self.host}: glance-manage db sync, with {self.unit} stopped"
 
 
+class CinderSchema(_HostStep):
+    """The schema of Cinder's database, in the version of the installed code; the API is stopped meanwhile."""
+
+    kind: Literal["cinder-schema"] = "cinder-schema"
+    irreversible: ClassVar[str] = GlanceSchema.irreversible
+    disruption: Disruption | None = "destructive"
+    account: str
+    unit: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: cinder-manage db sync, with {self.unit} stopped"
+
+
+class TokenKeys(_HostStep):
+    """The folder of the keys that tokens are made with, rotated once: the staged one signs from then on."""
+
+    kind: Literal["token-keys"] = "token-keys"
+    account: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: keystone-manage fernet_rotate, in {self.path}"
+
+
 class EmptyCache(_HostStep):
     """The folder of Glance's image cache, which nothing reads, without the copies of images in it."""
 
@@ -293,6 +342,20 @@ class EmptyCache(_HostStep):
 
     def __str__(self) -> str:
         return f"{self.host}: no copies of images in {self.path}"
+
+
+class BaseImages(_HostStep):
+    """The folder of instances, without these base images, on which no local disk can be based."""
+
+    kind: Literal["base-images"] = "base-images"
+    irreversible: ClassVar[str] = "copies of images are removed; the images themselves stay in their store"
+    disruption: Disruption | None = "destructive"
+    wish: ClassVar[frozenset[str]] = frozenset({"names"})
+    path: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host}: remove {', '.join(self.names)} from {self.path}/_base"
 
 
 class Restart(_HostStep):
@@ -400,6 +463,31 @@ class ImageStore(_Step):
 
     def __str__(self) -> str:
         return f"image {self.image} ({self.name}): its data is moved to the store {self.store}"
+
+
+class HardReboot(_Step):
+    """A server that is switched off and on, as its owner could: it opens its disks as a new client."""
+
+    kind: Literal["hard-reboot"] = "hard-reboot"
+    irreversible: ClassVar[str] = "a guest that was started anew does not go on where it was"
+    disruption: Disruption | None = "disruptive"
+    server: str
+
+    def __str__(self) -> str:
+        return f"openstack server reboot --hard {self.server}"
+
+
+class CatalogEndpoint(_Step):
+    """The address of an endpoint of the catalog."""
+
+    kind: Literal["catalog-endpoint"] = "catalog-endpoint"
+    wish: ClassVar[frozenset[str]] = frozenset({"url"})
+    endpoint: str
+    name: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"openstack endpoint set --url {self.url} {self.endpoint}  # {self.name}"
 
 
 class NewPool(_Step):
@@ -603,6 +691,7 @@ class ObjectMap(_Step):
 HostStep = (
     Option
     | File
+    | PolicyInYaml
     | Attributes
     | Folder
     | Secret
@@ -616,16 +705,20 @@ HostStep = (
     | Unit
     | Daemons
     | Restart
+    | Job
     | CinderRow
     | EmptyCache
+    | BaseImages
     | GlanceSchema
+    | CinderSchema
+    | TokenKeys
 )
 PoolStep = PoolOption | PoolApplication | PoolQuota
 MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer
 RbdPoolStep = NewPool | PoolInit | PoolOverride | PoolMirror | TrashSchedule
 RbdStep = RbdPoolStep | IntoTrash | FromTrash | BreakLock | ObjectMap | NewSnapshot | OldSnapshot
 CephStep = MonStep | RbdStep
-ApiStep = VolumeType | ImageStore
+ApiStep = VolumeType | ImageStore | HardReboot | CatalogEndpoint
 Step = HostStep | CephStep | ApiStep
 AnyStep = Annotated[Step, Field(discriminator="kind")]
 
@@ -642,6 +735,7 @@ def service_order(step: Step) -> int:
 
 _KINDS: Final = (
     *("new-pool", "caps"),
-    *("packages", "folder", "file", "attributes", "label", "secret"),
+    *("packages", "folder", "policy-in-yaml", "file", "attributes", "label", "secret"),
     *("tidy-conf", "sudo-rule", "host-name", "option", "daemons", "unit", "restart", "tgt-access", "storage-pool"),
+    "job",
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import NoReturn
 
+from fixtures.base_images import instances_of, needless_base_images
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.host import Disk
@@ -17,8 +19,8 @@ from fixtures.sizes import GIB
 from fixtures.targets import SecretUse, libvirt_of, service_of
 from remediate.cinder import name_the_secret
 from remediate.libvirt import libvirt_options
-from remediate.model import Attributes, NeedsOperator, Option, Restart, Secret, Unit
-from remediate.options import Configuration
+from remediate.model import Attributes, BaseImages, NeedsOperator, Option, PolicyInYaml, Restart, Secret, Unit
+from remediate.options import Configuration, refuse_container
 from remediate.readiness import guests_of
 from remediate.registry import manual, repairs
 from remediate.secrets import USES, hold, holds, wanted_uuid
@@ -33,6 +35,8 @@ MOVED = frozenset(
 )
 LEAST = {"max_files": 32768, "max_processes": 131072, "max_workers": 50, "max_client_requests": 20}
 """Enough on any cluster."""
+IN_JSON = "Policy File JSON to YAML Migration"
+"""What nova-status calls it."""
 
 
 def _files(hypervisor: str, cloud: Cloud, facts: Facts, role: Role = "nova-compute") -> Configuration:
@@ -354,15 +358,11 @@ def _leave_full_guests(hypervisor: str, facts: Facts) -> NoReturn:
 
 
 @repairs("nova.image_cache.growth", disruption="destructive")
-def list_the_base_images_that_are_not_needed(hypervisor: str, facts: Facts) -> NoReturn:
-    """Say where they are: a guest of local disk may have one as its disk's base."""
-    service = service_of(facts.host(hypervisor), "nova-compute")
-    found = need(service.instances, f"{hypervisor}: instances_path of nova-compute")
-    raise NeedsOperator(
-        "a base image may still be under a local disk; why it was downloaded the checks of glance.config and "
-        "ceph.auth.nova.osd tell",
-        f"fuser -v {found.path}/_base/*  # remove those that nobody has open and no local disk is based on",
-    )
+def remove_base_images_that_are_not_needed(hypervisor: str, cloud: Cloud, facts: Facts) -> Iterator[BaseImages]:
+    """Remove copies of what can be cloned, where no guest has a local disk that may be based on one, nor one open."""
+    found = instances_of(facts.host(hypervisor))
+    refuse_container(facts, hypervisor, "nova-compute", f"fuser -v {found.path}/_base/*  # remove what nobody has open")
+    yield BaseImages(host=hypervisor, path=found.path, names=tuple(sorted(needless_base_images(found, cloud, facts))))
 
 
 manual(
@@ -370,4 +370,25 @@ manual(
     "(openstack server reboot --hard)",
     "nova.domain.rbd_xml",
 )
-manual("each point of `nova-status upgrade check` says what it wants; then run it again", "nova.status")
+
+
+@repairs(
+    "nova.status",
+    disruption="safe",
+    otherwise="each point of `nova-status upgrade check` says what it wants; then run it again",
+)
+def keep_policies_in_yaml(control_host: str, cloud: Cloud, facts: Facts) -> Iterator[PolicyInYaml | Option]:
+    """Write the rules of a JSON file in YAML and name that: each means what it meant. The rest is a person's."""
+    host = facts.host(control_host)
+    told = need(host.upgrades.get("nova-control"), f"{control_host}: nova-status upgrade check")
+    if not any(check.name == IN_JSON and check.result != "Success" for check in told):
+        return
+    files = _files(control_host, cloud, facts, "nova-control")
+    named = files.now.get("oslo_policy", "policy_file", "")
+    folder = PurePosixPath(service_of(host, "nova-control").config_files[0]).parent
+    source = folder / (named if named.endswith(".json") else "policy.json")
+    new = str(source.with_suffix(".yaml"))
+    lines = ("oslopolicy-convert-json-to-yaml --namespace nova …", "[oslo_policy]", f"policy_file = {new}")
+    refuse_container(facts, control_host, "nova-control", *lines)
+    yield PolicyInYaml(host=control_host, path=new, source=str(source), restarts=("nova-control",))
+    yield from files.ensure("oslo_policy", {"policy_file": new})

@@ -17,6 +17,8 @@ DATABASES = {
     "nova": ("nova", "nova_api", "nova_cell0"),
     "neutron": ("neutron",),
 }
+DUMPER = "dump"
+"""The user of the database who may read all of it, to save it."""
 CACHE_PORT = 11211
 _MARIADB: ini.Config = {
     "mysqld": {
@@ -67,7 +69,10 @@ def _database(machine: Machine, plan: Plan) -> None:
 
 
 def _grants(plan: Plan) -> list[str]:
-    lines = []
+    lines = [
+        f"CREATE USER IF NOT EXISTS '{DUMPER}'@'%' IDENTIFIED BY '{plan.secrets.get(f'{DUMPER}-database')}';\n",
+        f"GRANT SELECT, LOCK TABLES, SHOW VIEW, EVENT, TRIGGER ON *.* TO '{DUMPER}'@'%';\n",
+    ]
     for user, databases in DATABASES.items():
         password = plan.secrets.get(f"{user}-database")
         lines.append(f"CREATE USER IF NOT EXISTS '{user}'@'%' IDENTIFIED BY '{password}';\n")

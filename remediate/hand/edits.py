@@ -1,5 +1,6 @@
-"""Edits of files that have a form of their own: sudo's rules, /etc/hosts."""
+"""Edits of files that have a form of their own: sudo's rules, /etc/hosts, policies."""
 
+import json
 import re
 import tempfile
 from typing import List
@@ -27,9 +28,11 @@ def without_sudo_rule(text: str, step: Json) -> str:
 
 
 def with_host_address(text: str, step: Json) -> str:
-    """Return /etc/hosts with another address for a name that stands in it."""
+    """Return /etc/hosts with another address for a name that stands in it, or may be added to it."""
     lines = text.splitlines(True)
     mine = [number for number, line in enumerate(lines) if step["name"] in _names(line)]
+    if not mine and step["adds"]:
+        return text.rstrip("\n") + "\n%s\t%s\n" % (step["address"], step["name"])
     if not mine:
         raise Refused("%s is not in %s: the address comes from elsewhere, as DNS" % (step["name"], step["path"]))
     for number in mine:
@@ -49,3 +52,15 @@ def _readdressed(line: str, step: Json) -> str:
 
 def _names(line: str) -> List[str]:
     return line.partition("#")[0].split()[1:]
+
+
+def in_yaml(text: str, path: str) -> str:
+    """Return rules that stand in JSON in YAML, one a line; JSON's texts and lists are YAML's, too."""
+    try:
+        rules = json.loads(text)
+    except ValueError as error:
+        raise Refused("%s: is no JSON: %s" % (path, error))
+    if not isinstance(rules, dict):
+        raise Refused("%s: has no rules" % path)
+    lines = ["%s: %s\n" % tuple(json.dumps(part, ensure_ascii=False) for part in rule) for rule in rules.items()]
+    return "".join(["# The rules of %s.\n" % path, *lines])

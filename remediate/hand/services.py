@@ -1,5 +1,7 @@
 """What services left behind, and what is removed of it for good."""
 
+import contextlib
+import glob
 import os
 import re
 from typing import Any, List, Optional
@@ -9,9 +11,11 @@ from remediate.hand.files import Json, Refused, State
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 OF_THE_CACHE = ("cache.db", "queue", "incomplete", "invalid")
+BESIDE_DISKS = ("disk.info", "disk.config")
 ALIVE = ":-)"
 BEHIND = (3, 4, 5)
 SYNC_TIMEOUT = 150
+JOB_TIMEOUT = 840
 
 
 class _Final:
@@ -61,30 +65,64 @@ class CinderRow(_Final):
         return run(["runuser", "-u", self.step["account"], "--", "cinder-manage", "service", *words])
 
 
-class GlanceSchema(_Final):
-    """Whether the schema is behind the code, as `glance-manage db check` tells by its exit code."""
+class _Schema(_Final):
+    """A schema that is brought to a state while the service is stopped."""
+
+    program = ""
+
+    def wanted(self) -> State:
+        raise NotImplementedError
+
+    def preview(self) -> Json:
+        before, after = self.look(), self.wanted()
+        what = "%s db sync: the schema is %s -> %s" % (self.program, *map(_words, (before, after)))
+        return self._preview(before, after, what, "what was before is in the dump")
+
+    def do(self, number: int) -> None:
+        if self.look() == self.wanted():
+            return
+        run(["systemctl", "stop", self.step["unit"]])
+        try:
+            run(self.manage("sync"), SYNC_TIMEOUT)
+        finally:
+            run(["systemctl", "start", self.step["unit"]])
+
+    def manage(self, verb: str) -> List[str]:
+        return ["runuser", "-u", self.step["account"], "--", self.program, "db", verb]
+
+
+def _words(state: State) -> str:
+    """How a schema's state is told."""
+    if "behind" in state:
+        return "behind the code" if state["behind"] else "as the code wants it"
+    return str(state["version"])
+
+
+class CinderSchema(_Schema):
+    """The version of the schema, as `cinder-manage db version` tells it; the newest is the step's."""
+
+    program = "cinder-manage"
 
     def look(self) -> State:
-        rc, out, err = result(self._manage("check"))
+        return {"version": (run(self.manage("version")).split() or [""])[-1]}
+
+    def wanted(self) -> State:
+        return {"version": self.step["version"]}
+
+
+class GlanceSchema(_Schema):
+    """Whether the schema is behind the code, as `glance-manage db check` tells by its exit code."""
+
+    program = "glance-manage"
+
+    def look(self) -> State:
+        rc, out, err = result(self.manage("check"))
         if rc not in (0, *BEHIND):
             raise Refused("glance-manage db check ended with %d: %s" % (rc, (err or out).strip()[-300:]))
         return {"behind": rc in BEHIND}
 
-    def preview(self) -> Json:
-        what = "the schema of Glance's database: behind the code -> as the code wants it"
-        return self._preview(self.look(), {"behind": False}, what, "what was before is in the dump")
-
-    def do(self, number: int) -> None:
-        if not self.look()["behind"]:
-            return
-        run(["systemctl", "stop", self.step["unit"]])
-        try:
-            run(self._manage("sync"), SYNC_TIMEOUT)
-        finally:
-            run(["systemctl", "start", self.step["unit"]])
-
-    def _manage(self, verb: str) -> List[str]:
-        return ["runuser", "-u", self.step["account"], "--", "glance-manage", "db", verb]
+    def wanted(self) -> State:
+        return {"behind": False}
 
 
 class EmptyCache(_Final):
@@ -115,3 +153,65 @@ class EmptyCache(_Final):
                 raise Refused("%s: %s is no copy of an image" % (folder, strange[0]))
             found += [os.path.join(folder, name) for name in names if UUID.fullmatch(name)]
         return sorted(found)
+
+
+class Job(_Final):
+    """A unit that does its work once; whether it did is told by when the newest of what it makes was written."""
+
+    def look(self) -> State:
+        asked = ["systemctl", "show", "--property=Type,LoadState", self.step["unit"]]
+        shown = dict(line.split("=", 1) for line in run(asked).splitlines() if "=" in line)
+        if shown.get("LoadState") != "loaded" or shown.get("Type") != "oneshot":
+            raise Refused("%s is no unit of this host that does its work and ends (Type=oneshot)" % self.step["unit"])
+        return {"written": max([os.stat(path).st_mtime_ns for path in glob.glob(self.step["path"])], default=0)}
+
+    def preview(self) -> Json:
+        what = "%s: started, and waited for" % self.step["unit"]
+        return self._preview(self.look(), {"written": "anew"}, what, "what it makes stays")
+
+    def do(self, number: int) -> None:
+        run(["systemctl", "start", self.step["unit"]], JOB_TIMEOUT)
+
+
+class BaseImages(_Final):
+    """Copies of images that nova-compute downloaded, on a host without local disks: nothing can be based on them."""
+
+    def look(self) -> State:
+        return {"files": len(self._copies())}
+
+    def preview(self) -> Json:
+        copies = self._copies()
+        what = "%s: %d base images, %d bytes, removed" % (self._folder, len(copies), sum(map(os.path.getsize, copies)))
+        return self._preview({"files": len(copies)}, {"files": 0}, what, "the images themselves stay in their store")
+
+    def do(self, number: int) -> None:
+        for path in self._copies():
+            os.unlink(path)
+
+    @property
+    def _folder(self) -> str:
+        return os.path.join(self.step["path"], "_base")
+
+    def _copies(self) -> List[str]:
+        """Those that are there; raises Refused where something may be based on one, or has one open."""
+        paths = [os.path.join(self._folder, name) for name in self.step["names"]]
+        there = [path for path in paths if os.path.exists(path)]
+        if there:
+            self._refuse_local_disks()
+            _refuse_open(there)
+        return there
+
+    def _refuse_local_disks(self) -> None:
+        for folder, _, names in os.walk(self.step["path"]):
+            disks = [name for name in names if name.startswith("disk") and not name.startswith(BESIDE_DISKS)]
+            if disks and folder != self._folder:
+                raise Refused("%s is a local disk, which may be based on one" % os.path.join(folder, disks[0]))
+
+
+def _refuse_open(paths: List[str]) -> None:
+    wanted = {os.path.realpath(path) for path in paths}
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            for name in os.listdir("/proc/%s/fd" % process):
+                if os.path.realpath("/proc/%s/fd/%s" % (process, name)) in wanted:
+                    raise Refused("process %s has a base image open" % process)

@@ -5,7 +5,7 @@ import re
 from typing import Any, Callable, Dict, List, Optional
 from xml.sax.saxutils import escape
 
-from remediate.hand import ceph_ini, edits, files, ini, packages, pools, services, tgt
+from remediate.hand import ceph_ini, edits, files, ini, keys, packages, pools, services, tgt
 from remediate.hand.commands import result, run
 from remediate.hand.files import Content, Json, Refused, State
 
@@ -128,6 +128,16 @@ def _as_folder(hand: Hand, step: Json, old: Optional[Content]) -> Content:
     return _attributed(Content("dir", "root", "root", DIRECTORY_MODE), step, old)
 
 
+def _rules_in_yaml(hand: Hand, step: Json, old: Optional[Content]) -> Content:
+    source = hand.read(step["source"])
+    if source is None or source.kind != "file":
+        raise Refused("%s: no such file" % step["source"])
+    new = source.with_text(edits.in_yaml(source.text(), step["source"]))
+    if old is not None and old != new:
+        raise Refused("%s is there, too: which of the two is meant whoever wrote them knows" % step["path"])
+    return new
+
+
 def _edited(edit: Callable[[str, Json], str]) -> "Callable[[Hand, Json, Optional[Content]], Content]":
     def change(hand: Hand, step: Json, old: Optional[Content]) -> Content:
         if old is None or old.kind != "file":
@@ -153,6 +163,7 @@ _PATH_KINDS: Dict[str, Callable[[Hand, Json, Optional[Content]], Optional[Conten
     "attributes": _with_attributes,
     "folder": _as_folder,
     "tidy-conf": _edited(lambda text, step: ceph_ini.tidied(text)),
+    "policy-in-yaml": _rules_in_yaml,
     "sudo-rule": _edited(edits.without_sudo_rule),
     "host-name": _edited(edits.with_host_address),
 }
@@ -412,6 +423,7 @@ KINDS: Dict[str, Any] = {
     "tidy-conf": OnPath,
     "sudo-rule": OnPath,
     "host-name": OnPath,
+    "policy-in-yaml": OnPath,
     "label": Label,
     "packages": packages.Packages,
     "secret": Secret,
@@ -420,9 +432,13 @@ KINDS: Dict[str, Any] = {
     "unit": Unit,
     "daemons": Daemons,
     "restart": Restart,
+    "job": services.Job,
     "cinder-row": services.CinderRow,
     "empty-cache": services.EmptyCache,
+    "base-images": services.BaseImages,
     "glance-schema": services.GlanceSchema,
+    "cinder-schema": services.CinderSchema,
+    "token-keys": keys.TokenKeys,
 }
 
 

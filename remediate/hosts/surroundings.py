@@ -61,7 +61,7 @@ def keep_the_clocks(cloud: Cloud, facts: Facts) -> Iterator[Packages | Unit]:
 
 @repairs("host.names", disruption="safe")
 def lead_names_to_their_hosts(cloud: Cloud, facts: Facts) -> Iterator[HostName]:
-    """In /etc/hosts give a name the address that it has on most hosts."""
+    """In /etc/hosts give a name the address that it has on most hosts; add it only where names are kept there."""
     for wanted, told in resolved(cloud, facts).items():
         address = usual(told)
         for name, answer in odd_ones(told).items():
@@ -69,4 +69,5 @@ def lead_names_to_their_hosts(cloud: Cloud, facts: Facts) -> Iterator[HostName]:
                 raise NeedsOperator(
                     f"{wanted} is {answer or 'unknown'} on {name}, and which address is right is yours to say"
                 )
-            yield HostName(host=name, name=wanted, address=address)
+            adds = cloud.policy.names_in_hosts and not answer
+            yield HostName(host=name, name=wanted, address=address, adds=adds)

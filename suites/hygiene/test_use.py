@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from fixtures import inventory
@@ -11,7 +9,7 @@ from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import NotMeasured, need
-from fixtures.facts.ceph import RbdLock, RbdWatcher, TrashEntry
+from fixtures.facts.ceph import RbdWatcher, TrashEntry
 from fixtures.facts.images import PoolContent
 from fixtures.facts.run import Facts
 from fixtures.room import held_by, use_of
@@ -35,14 +33,6 @@ def content(pool_name: str, facts: Facts) -> PoolContent:
     return inventory.content_of(facts, pool_name)
 
 
-def _stale_locks(content: PoolContent) -> Iterator[tuple[str, RbdLock]]:
-    """Locks whose owner did not have the image open when it was looked at, and that were still held then."""
-    for name in inventory.without_their_owner(content) & content.looks.keys():
-        look = content.looks[name]
-        seen = {f"client.{one.client}" for one in look.watchers}
-        yield from ((name, lock) for lock in look.locks if lock.owner not in seen)
-
-
 @pytest.mark.check("hyg.lock.stale", severity="critical", source="S1 XL AADI")
 def test_locks_have_a_living_owner(pool_name: str, content: PoolContent, facts: Facts) -> None:
     """Whoever holds a lock on an image has it open, and is not on the blocklist.
@@ -50,7 +40,7 @@ def test_locks_have_a_living_owner(pool_name: str, content: PoolContent, facts: 
     Why: a client that died keeps its lock; where the next may not break it, the guest does not come back after a crash.
     """
     kept_out = need(facts.ceph.blocklist, "blocklist")
-    found = [f"{name}: {lock.id} of {lock.owner} at {lock.address}" for name, lock in _stale_locks(content)]
+    found = [f"{name}: {lock.id} of {lock.owner} at {lock.address}" for name, lock in inventory.stale_locks(content)]
     watchers = content.watchers if isinstance(content.watchers, dict) else {}
     found += [
         f"{name}: of {one.address}, which is on the blocklist"
@@ -105,15 +95,11 @@ def test_running_guests_are_not_kept_out(facts: Facts, cloud: Cloud) -> None:
 
     Why: such a guest goes on running with a disk that answers every write with an error.
     """
-    kept_out = need(facts.ceph.blocklist, "blocklist")
-    running = {server.id for server in need(facts.openstack.servers, "servers") if server.status == "ACTIVE"}
-    users = inventory.users(cloud, facts)
+    until = need(facts.ceph.blocklist, "blocklist")
     found = [
-        f"server {server}: {pool}/{name} was opened by {lock.address}, kept out until {kept_out[lock.address]}"
-        for pool, images in users.items()
-        for name, lock in _stale_locks(inventory.content_of(facts, pool))
-        for server in images.get(name, frozenset()) & running
-        if lock.address in kept_out
+        f"server {server}: {image} was opened by {lock.address}, kept out until {until[lock.address]}"
+        for servers, image, lock in inventory.kept_out(cloud, facts)
+        for server in servers
     ]
     assert not found, finding(
         "running servers",

@@ -12,20 +12,11 @@ from fixtures import releases
 from fixtures.around import each_config
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
-from fixtures.cloud.model import Role
 from fixtures.facts.base import need
 from fixtures.facts.identity import CatalogService, Endpoint, Identity
 from fixtures.facts.run import Facts
-from fixtures.keystone import identity_of
+from fixtures.keystone import identity_of, services_of
 
-NEEDED: Final[Mapping[Role, tuple[str, ...]]] = {
-    "keystone": ("identity",),
-    "glance-api": ("image",),
-    "cinder-api": ("volumev3", "block-storage"),
-    "nova-control": ("compute",),
-    "neutron-server": ("network",),
-}
-"""What a role's service is called in the catalog; cinder's has two names, either of them serves."""
 OLD_TYPES = ("volume", "volumev2")
 INTERFACES = ("public", "internal")
 TEMPLATE = re.compile(r"[%$]\((\w+)\)s")
@@ -52,7 +43,7 @@ def test_each_service_is_in_the_catalog_once(cloud: Cloud, facts: Facts) -> None
     Why: clients take the first entry of a type; with two, some go to the wrong one, and with none nobody finds it.
     """
     told = identity_of(facts)
-    bad = {" or ".join(types): _named(found) for types, found in _wanted(cloud, told) if len(found) != 1}
+    bad = {" or ".join(types): _named(found) for types, found in services_of(cloud, told) if len(found) != 1}
     host = next(iter(cloud.hosts_with("cinder-api")), "")
     if host and releases.CINDER_V2_GONE.reached(cloud, facts, host):
         bad |= {kind: _named(found) for kind in OLD_TYPES if (found := told.of_type(kind))}
@@ -62,15 +53,6 @@ def test_each_service_is_in_the_catalog_once(cloud: Cloud, facts: Facts) -> None
         expected="one enabled service of each type, and none of an API that is gone",
         remedy="openstack service create, delete, or set --disable",
     )
-
-
-def _wanted(cloud: Cloud, told: Identity) -> Iterator[tuple[tuple[str, ...], tuple[CatalogService, ...]]]:
-    for role, types in NEEDED.items():
-        if cloud.hosts_with(role):
-            # Cinder may stand under both of its names, once each.
-            yield types, next(filter(None, (told.of_type(kind) for kind in types)), ())
-    if cloud.hosts_with("nova-control"):
-        yield ("placement",), told.of_type("placement")
 
 
 def _named(found: tuple[CatalogService, ...]) -> str:
@@ -88,7 +70,7 @@ def test_endpoints_lead_to_their_services(cloud: Cloud, facts: Facts) -> None:
     """
     told = identity_of(facts)
     region = facts.openstack.region
-    bad = [problem for types, found in _wanted(cloud, told) for problem in _service_problems(told, region, found)]
+    bad = [problem for types, found in services_of(cloud, told) for problem in _service_problems(told, region, found)]
     assert not bad, finding(
         f"endpoints of region {region or 'none'}",
         found=sorted(bad),

@@ -17,12 +17,11 @@ from fixtures.facts.identity import Identity
 from fixtures.facts.run import Facts
 from fixtures.facts.system import RcFile
 from fixtures.integration import config_of
-from fixtures.keystone import CREDENTIAL_KEYS, OLD_URL, TOKEN_KEYS, identity_of, old_urls, open_to_others
+from fixtures.keystone import CREDENTIAL_KEYS, KEY_DAYS, OLD_URL, TOKEN_KEYS, identity_of, old_urls, open_to_others
 from fixtures.targets import service_of
 from fixtures.units import expect_running
 
 KEYED = ("fernet", "jws")
-KEY_DAYS = 365
 BOOTSTRAP = ("SERVICE_TOKEN", "OS_SERVICE_TOKEN", "SERVICE_ENDPOINT", "OS_SERVICE_ENDPOINT")
 OLD_NAMES = ("OS_TENANT_NAME", "OS_TENANT_ID")
 # What a client asks wrongly is no error of the service: a token of a project that has just been deleted.

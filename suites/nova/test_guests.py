@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
 import pytest
 
+from fixtures.base_images import instances_of, needless_base_images
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.host import Disk, Emulator, HostFacts
-from fixtures.facts.openstack import Image
 from fixtures.facts.run import Facts
 from fixtures.integration import disk_monitors, find_secret, monitor_hosts, secret_user, secret_uuid
-from fixtures.targets import libvirt_of, service_of
+from fixtures.targets import libvirt_of
 
 on_rbd = pytest.mark.applies_if(
     lambda cloud: cloud.ceph.pools.vms is not None, "the cloud file names no vms pool: no ephemeral disks on RBD"
@@ -83,26 +82,14 @@ def test_no_image_was_downloaded_that_could_be_cloned(hypervisor: HostFacts, clo
 
     Why: such a file is the trace of a boot that copied its image through the hypervisor instead of cloning it.
     """
-    instances = need(
-        service_of(hypervisor, "nova-compute").instances, f"{hypervisor.name}: instances_path of nova-compute"
-    )
-    cloneable = {
-        hashlib.sha1(image.id.encode(), usedforsecurity=False).hexdigest(): image
-        for image in need(facts.openstack.images, "images")
-        if _is_cloneable(image, cloud)
-    }
-    copied = [cloneable[name[:40]] for name in instances.base_images if name[:40] in cloneable]
+    instances = instances_of(hypervisor)
+    copied = needless_base_images(instances, cloud, facts)
     assert not copied, finding(
         f"{hypervisor.name}:{instances.path}",
-        found=[f"base image of {image.name or image.id}" for image in copied],
+        found=[f"base image of {image.name or image.id}" for image in copied.values()],
         expected="none of images that can be cloned",
         remedy="see that Glance shows locations and Nova's user may read the images pool; then remove the files",
     )
-
-
-def _is_cloneable(image: Image, cloud: Cloud) -> bool:
-    on_rbd = image.direct_url.startswith("rbd://") or (cloud.glance.store or "") in image.stores
-    return image.disk_format == "raw" and on_rbd
 
 
 @pytest.mark.check("nova.qemu.limits", severity="major", source="KA-023334d TENC LP2158515")

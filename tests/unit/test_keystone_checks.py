@@ -15,7 +15,7 @@ from fixtures.facts.identity import CatalogService, Endpoint, Identity
 from fixtures.facts.run import Facts
 from fixtures.facts.system import RcFile
 from fixtures.keystone import CREDENTIAL_KEYS, TOKEN_KEYS
-from remediate.model import Attributes, NeedsOperator, Option
+from remediate.model import Attributes, NeedsOperator, Option, TokenKeys
 from remediate.registry import Repair, known
 from suites.keystone import test_catalog as catalog
 from suites.keystone import test_service as service
@@ -83,6 +83,18 @@ def test_an_endpoint_that_leads_nowhere_is_found(kind: str, interface: str, chan
 )
 def test_endpoints_of_other_layouts_are_sound(kind: str, interface: str, changed: dict[str, Any]) -> None:
     catalog.test_endpoints_lead_to_their_services(the_cloud(), _endpoints(the_facts(), kind, interface, **changed))
+
+
+def _corrected(facts: Facts) -> list[Any]:
+    return _steps("ks.catalog.endpoints", "cloud", facts)
+
+
+def test_slips_in_endpoints_are_corrected_and_no_more() -> None:
+    url = "http://c:8776/v3/\\$(tenant_id)s"
+    (step,) = _corrected(_endpoints(the_facts(), "volumev3", "internal", url=url))
+    assert (step.name, step.url) == ("volumev3 internal", "http://c:8776/v3/$(tenant_id)s")
+    assert not _corrected(_endpoints(the_facts(), "network", "internal", region="regionone"))
+    assert not _corrected(_endpoints(the_facts(), "image", "public", url="http://c:9292/v2"))
 
 
 def test_an_endpoint_of_another_region_is_nobody_s_here() -> None:
@@ -278,13 +290,18 @@ def test_keys_that_others_read_are_closed() -> None:
     ]
 
 
-def test_old_keys_are_left_to_whoever_hands_them_out() -> None:
+def test_old_keys_are_rotated_where_no_other_host_has_the_same() -> None:
     facts = the_facts()
     host = _keys(facts, _key("0", age=800), _key("1", age=800))
+    facts = facts.model_copy(update={"hosts": {**facts.hosts, CONTROLLER: host}})
+    step = TokenKeys(host=CONTROLLER, account="keystone", path="/k")
+    assert _steps("ks.bootstrap.token_off", CONTROLLER, facts) == [step]
+    hosts = dict(the_cloud().hosts)
+    hosts["storage"] = hosts["storage"].model_copy(update={"roles": (*hosts["storage"].roles, "keystone")})
+    repair = known()["ks.bootstrap.token_off"]
+    assert isinstance(repair, Repair)
     with pytest.raises(NeedsOperator, match="rotated by whoever"):
-        _steps(
-            "ks.bootstrap.token_off", CONTROLLER, facts.model_copy(update={"hosts": {**facts.hosts, CONTROLLER: host}})
-        )
+        repair.of(CONTROLLER, the_cloud().model_copy(update={"hosts": hosts}), facts)
 
 
 def test_a_file_that_others_read_is_closed() -> None:

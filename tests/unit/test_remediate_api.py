@@ -10,7 +10,7 @@ import pytest
 from openstack.exceptions import SDKException
 
 from fixtures.ceph import CephAccess
-from remediate.model import ImageStore, VolumeType
+from remediate.model import CatalogEndpoint, HardReboot, ImageStore, VolumeType
 from remediate.site import Site, StepFailed
 
 STEP = VolumeType(name="ceph", specs={"volume_backend_name": "rbd"})
@@ -74,8 +74,52 @@ class Images:
         return SimpleNamespace(status_code=204)
 
 
-def site_of(storage: Storage | None = None, image: Images | None = None) -> Site:
-    api = SimpleNamespace(block_storage=storage, image=image)
+@dataclass
+class Catalog:
+    """One endpoint."""
+
+    url: str
+
+    def get(self, path: str) -> Any:
+        assert path == "/endpoints/e1"
+        return SimpleNamespace(status_code=200, json=lambda: {"endpoint": dict(vars(self))})
+
+    def patch(self, path: str, json: dict[str, dict[str, str]]) -> Any:
+        vars(self).update(json["endpoint"])
+        return self.get(path)
+
+
+@dataclass
+class Servers:
+    """One server, which is busy for a look after it was rebooted."""
+
+    after: str = "ACTIVE"
+    rebooted: int = 0
+    busy: int = 0
+
+    def get(self, path: str) -> Any:
+        if path == "/servers/s1/os-instance-actions":
+            told: dict[str, Any] = {"instanceActions": [{"action": "create"}, *[{"action": "reboot"}] * self.rebooted]}
+        else:
+            assert path == "/servers/s1"
+            status, task = (self.after, None) if not self.busy else ("HARD_REBOOT", "reboot_started_hard")
+            self.busy = 0
+            told = {"server": {"status": status, "OS-EXT-STS:task_state": task}}
+        return SimpleNamespace(status_code=200, json=lambda: told)
+
+    def post(self, path: str, json: dict[str, Any]) -> Any:
+        assert (path, json) == ("/servers/s1/action", {"reboot": {"type": "HARD"}})
+        self.rebooted, self.busy = self.rebooted + 1, 1
+        return SimpleNamespace(status_code=202)
+
+
+def site_of(
+    storage: Storage | None = None,
+    image: Images | None = None,
+    identity: Catalog | None = None,
+    compute: Servers | None = None,
+) -> Site:
+    api = SimpleNamespace(block_storage=storage, image=image, identity=identity, compute=compute)
     return Site({}, cast(CephAccess, None), "run", openstack=lambda: cast(Any, api))
 
 
@@ -127,3 +171,25 @@ def test_an_image_stays_where_its_copy_fails() -> None:
     with pytest.raises(StepFailed, match="Glance could not copy image 8e4f to rbd"):
         site_of(image=images).do(1, MOVE)
     assert images.stores == ["file"]
+
+
+def test_an_endpoint_is_corrected_and_goes_back() -> None:
+    catalog = Catalog("http://api/v3/\\$(tenant_id)s")
+    site = site_of(identity=catalog)
+    step = CatalogEndpoint(endpoint="e1", name="volumev3 internal", url="http://api/v3/$(tenant_id)s")
+    preview = site.previews([step])[0]
+    assert preview.diff == ("endpoint volumev3 internal: http://api/v3/\\$(tenant_id)s -> http://api/v3/$(tenant_id)s",)
+    assert site.do(1, step) == preview.after == {"url": catalog.url}
+    assert not site.previews([step])[0].changes
+    assert site.undo(1, step, preview.before) == preview.before
+
+
+def test_a_server_is_rebooted_and_waited_for() -> None:
+    step, servers = HardReboot(server="s1"), Servers(rebooted=1)
+    site = site_of(compute=servers)
+    preview = site.previews([step])[0]
+    assert preview.before == {"reboots": 1}
+    assert preview.diff[0] == "server s1: off and on again"
+    assert site.do(1, step) == {"reboots": 2}
+    with pytest.raises(StepFailed, match="s1 is ERROR after its reboot"):
+        site_of(compute=Servers(after="ERROR")).do(2, step)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from fixtures.caps import Caps as Parsed
-from fixtures.cloud.model import Hygiene
+from fixtures.cloud.model import CephExport, Dumps, Hygiene, KeyBackup
 from fixtures.facts.ceph import Balancer as BalancerFact
 from fixtures.facts.ceph import HealthCheck, Mirror, Pool, PoolUse, PurgeSchedules, RbdLock, RbdWatcher, TrashEntry
 from fixtures.facts.host import IniFile
@@ -25,7 +25,9 @@ from remediate.model import (
     DaemonOption,
     File,
     FromTrash,
+    HardReboot,
     IntoTrash,
+    Job,
     MinClient,
     NeedsOperator,
     NewPool,
@@ -367,6 +369,25 @@ def test_a_lock_is_taken_only_from_a_client_that_is_kept_out_and_gone() -> None:
     assert not refused("hyg.lock.stale", "volumes", locked(DEAD, watching)).lines
 
 
+def test_a_guest_that_is_kept_out_is_started_anew_unless_something_is_done_with_it() -> None:
+    server = Server(id="s", status="ACTIVE", from_image=False)
+    volume = Volume(id="v", status="in-use", servers=("s", "other"))
+
+    def with_servers(*servers: Server, address: str = DEAD) -> Facts:
+        return with_apis(locked(address, image="volume-v"), volumes=(volume,), servers=servers)
+
+    assert asked("hyg.blocklist", "cloud", with_servers(server)) == [HardReboot(server="s")]
+    assert not asked("hyg.blocklist", "cloud", with_servers(server, address="10.0.0.8:0/1"))
+    again = locked(DEAD, (RbdWatcher(address="10.0.0.8:0/2", client=6, cookie=1),), "volume-v")
+    assert not asked("hyg.blocklist", "cloud", with_apis(again, volumes=(volume,), servers=(server,))), (
+        "it was rebooted"
+    )
+    busy = server.model_copy(update={"task": "migrating"})
+    shared = server.model_copy(update={"id": "other"})
+    for servers in ((busy,), (server, shared)):
+        assert "look at each" in str(refused("hyg.blocklist", "cloud", with_servers(*servers)))
+
+
 def test_a_lock_is_not_taken_under_a_guest_that_runs() -> None:
     volume = Volume(id="v", status="in-use", servers=("s",))
     rows = {"volumes": (volume,), "servers": (Server(id="s", status="ACTIVE", from_image=False),)}
@@ -454,8 +475,23 @@ def test_copies_that_others_may_read_are_closed() -> None:
     opened = archive.model_copy(update={"stat": archive.stat.model_copy(update={"mode": 0o644})})
     facts = with_host(kept.host, system=system.model_copy(update={"archive": opened}))
     assert asked("dr.keys", "cloud", facts) == [Attributes(host=kept.host, path=opened.stat.path, mode=0o600)]
-    closed = archive.model_copy(update={"stat": archive.stat.model_copy(update={"mode": 0o700})})
-    refused("dr.keys", "cloud", with_host(kept.host, system=system.model_copy(update={"archive": closed})))
+
+
+def test_what_is_kept_is_made_anew_by_the_unit_that_the_cloud_file_names() -> None:
+    kept = the_cloud().recovery
+    assert kept.database and kept.keys and kept.ceph
+    made: dict[str, Dumps | KeyBackup | CephExport] = {
+        "dr.db.dump_fresh": kept.database,
+        "dr.keys": kept.keys,
+        "dr.ceph.meta": kept.ceph,
+    }
+    for check, one in made.items():
+        assert one.unit
+        assert asked(check, "cloud", the_facts()) == [Job(host=one.host, unit=one.unit, path=one.path)]
+    system = the_facts().host(kept.ceph.host).system
+    plain = cast(Any, system.export).model_copy(update={"plain_keys": ("auth",)})
+    facts = with_host(kept.ceph.host, system=system.model_copy(update={"export": plain}))
+    assert "with whose key" in str(refused("dr.ceph.meta", "cloud", facts))
 
 
 def test_a_user_that_only_cinder_conf_names_gets_no_rights_on_volumes() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from remediate.hand import edits, files, packages, services, steps
+from remediate.hand import edits, files, keys, packages, services, steps
 from remediate.hand.files import Json, Refused
 from remediate.hand.steps import Daemons, Hand
 
@@ -50,12 +52,14 @@ def test_a_file_that_visudo_refuses_is_not_made() -> None:
 
 
 def test_a_name_gets_its_address_where_it_stands() -> None:
-    step = {"path": "/etc/hosts", "name": "storage", "address": "10.0.0.4"}
+    step = {"path": "/etc/hosts", "name": "storage", "address": "10.0.0.4", "adds": False}
     assert edits.with_host_address(HOSTS, step) == HOSTS.replace("10.0.0.9\t", "10.0.0.4\t")
     with pytest.raises(Refused, match="is also of shared"):
         edits.with_host_address(HOSTS, {**step, "name": "compute1"})
     with pytest.raises(Refused, match="comes from elsewhere"):
         edits.with_host_address(HOSTS, {**step, "name": "compute2"})
+    added = {**step, "name": "compute2", "adds": True}
+    assert edits.with_host_address(HOSTS, added) == HOSTS + "10.0.0.4\tcompute2\n"
 
 
 # Daemons of Ceph, with a systemctl that stands in
@@ -246,6 +250,49 @@ def test_a_row_is_removed_that_nobody_reports_to(tmp_path: Path, monkeypatch: py
     assert row("controller@rbd").look() == {"there": True}
 
 
+def test_rules_in_json_are_written_in_yaml_and_mean_the_same(tmp_path: Path) -> None:
+    rules = {"compute:get": "role:admin or project_id:%(project_id)s", "all:none": "!", 'a"b': [["@"]]}
+    old, new = tmp_path / "policy.json", tmp_path / "policy.yaml"
+    old.write_text(json.dumps(rules))
+    old.chmod(0o640)
+    step = steps.OnPath(
+        Hand(str(tmp_path / "kept"), "run", {}), {"kind": "policy-in-yaml", "path": str(new), "source": str(old)}
+    )
+    before = step.look()
+    step.do(1)
+    assert YAML(typ="safe").load(new) == rules
+    assert new.stat().st_mode & 0o777 == 0o640
+    step.do(2)
+    step.undo(1, before)
+    assert not new.exists()
+    new.write_text("mine: '@'\n")
+    with pytest.raises(Refused, match="is there, too"):
+        step.do(3)
+    new.unlink()
+    old.write_text("mine: '@'\n")
+    with pytest.raises(Refused, match="is no JSON"):
+        step.do(4)
+
+
+def test_base_images_go_while_no_disk_can_be_based_on_them(tmp_path: Path) -> None:
+    base, instance = tmp_path / "_base", tmp_path / "0fa17000-0000-4000-8000-000000000003"
+    for folder in (base, instance):
+        folder.mkdir()
+    for path in (base / "aa", base / "bb", instance / "disk.info", instance / "console.log"):
+        path.write_text("data")
+    step = services.BaseImages(None, {"path": str(tmp_path), "names": ["aa", "cc"]})
+    assert step.preview()["diff"][0] == f"{base}: 1 base images, 4 bytes, removed"
+    (instance / "disk").touch()
+    with pytest.raises(files.Refused, match="disk is a local disk"):
+        step.do(1)
+    (instance / "disk").unlink()
+    with (base / "aa").open(), pytest.raises(files.Refused, match=f"process {os.getpid()} has a base image open"):
+        step.do(1)
+    step.do(1)
+    assert step.look() == {"files": 0}
+    assert (base / "bb").exists(), "it is of none of these images"
+
+
 def test_a_cache_is_emptied_of_copies_of_images_only(tmp_path: Path) -> None:
     (tmp_path / "queue").mkdir()
     (tmp_path / "cache.db").write_text("rows")
@@ -352,3 +399,78 @@ def test_a_unit_that_had_to_be_killed_on_the_way_back_is_not_left_as_failed(monk
         1, {"active": False, "enabled": True}
     )
     assert asked == ["show", "stop", "reset-failed"]
+
+
+def test_a_job_is_told_by_what_it_makes_and_only_what_ends_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump, told = tmp_path / "all.sql.gz", {"Type": "oneshot", "LoadState": "loaded"}
+
+    def systemctl(words: list[str], timeout: int = 0) -> str:
+        if words[1] == "start":
+            dump.touch()
+        return "\n".join(f"{name}={value}" for name, value in told.items())
+
+    monkeypatch.setattr(services, "run", systemctl)
+    job = services.Job(None, {"unit": "dump.service", "path": f"{tmp_path}/*.gz"})
+    shown = job.preview()
+    assert (shown["before"], shown["diff"][0]) == ({"written": 0}, "dump.service: started, and waited for")
+    job.do(1)
+    assert job.look() == {"written": dump.stat().st_mtime_ns}
+    with pytest.raises(Refused, match="cannot be undone"):
+        job.undo(1, shown["before"])
+    for name, value in {"Type": "simple", "LoadState": "not-found"}.items():
+        with monkeypatch.context() as patch:
+            patch.setitem(told, name, value)
+            with pytest.raises(Refused, match="Type=oneshot"):
+                job.look()
+
+
+def test_cinders_schema_is_told_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, version = [], ["old"]
+
+    def run(words: list[str], timeout: int = 0) -> str:
+        begun.append(" ".join(words[-2:]))
+        version[0] = "new" if words[-1] == "sync" else version[0]
+        return f"{version[0]}\n"
+
+    monkeypatch.setattr(services, "run", run)
+    step = services.CinderSchema(None, {"account": "cinder", "unit": "api.service", "version": "new"})
+    assert step.preview()["diff"][0] == "cinder-manage db sync: the schema is old -> new"
+    step.do(1)
+    assert begun[1:] == ["db version", "stop api.service", "db sync", "start api.service"]
+    step.do(2)
+    assert begun[5:] == ["db version"]
+
+
+def test_keys_of_tokens_are_rotated_and_had_back_with_their_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "fernet-keys"
+    folder.mkdir()
+    for name in ("0", "1"):
+        (folder / name).write_text(f"key {name}")
+        os.utime(folder / name, (1000, 1000))
+
+    def rotate(words: list[str]) -> str:
+        (folder / "0").rename(folder / "2")
+        (folder / "0").write_text("new")
+        return ""
+
+    monkeypatch.setattr(keys, "run", rotate)
+    step = keys.TokenKeys(Hand(str(tmp_path / "kept"), "run", {}), {"account": "keystone", "path": str(folder)})
+    shown = step.preview()
+    assert (shown["before"], shown["after"]) == ({"signs": 1}, {"signs": 2})
+    step.do(1)
+    assert step.look() == shown["after"]
+    step.undo(1, shown["before"])
+    assert {path.name: (path.read_text(), path.stat().st_mtime) for path in folder.iterdir()} == {
+        "0": ("key 0", 1000),
+        "1": ("key 1", 1000),
+    }
+    monkeypatch.setattr(keys, "run", lambda words: "")
+    with pytest.raises(Refused, match="elsewhere"):
+        step.do(2)
+    (folder / "0").unlink()
+    with pytest.raises(Refused, match="none that is staged"):
+        step.preview()

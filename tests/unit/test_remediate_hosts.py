@@ -261,6 +261,8 @@ def test_a_name_gets_the_address_of_the_most() -> None:
     names = cast(dict[str, Any], host().system.names)
     facts = with_system(names={**names, "storage": ("192.0.2.9",)})
     assert asked("host.names", "cloud", facts) == [HostName(host=HOST, name="storage", address=MONITOR)]
+    facts = with_system(names={**names, "storage": ()})
+    assert asked("host.names", "cloud", facts) == [HostName(host=HOST, name="storage", address=MONITOR, adds=True)]
     facts = with_system("compute2", facts, names={**names, "storage": ("192.0.2.9",)})
     with pytest.raises(NeedsOperator, match="which address is right"):
         asked("host.names", "cloud", facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, cast
 
 import pytest
@@ -12,19 +13,23 @@ from fixtures.facts.host import ConfigEntry, Libvirt, Report, Service, Unit
 from fixtures.facts.openstack import OpenStackFacts, ServiceState, Volume
 from fixtures.facts.run import Facts
 from remediate.model import (
+    BaseImages,
     CinderRow,
+    CinderSchema,
     EmptyCache,
     GlanceSchema,
     ImageStore,
     NeedsOperator,
     NewSnapshot,
     Option,
+    PolicyInYaml,
     Restart,
     Secret,
     Step,
     VolumeType,
 )
 from remediate.model import Unit as UnitStep
+from remediate.nova import IN_JSON
 from remediate.registry import Manual, Repair, known
 from remediate.secrets import wanted_uuid
 from tests.unit.test_remediate_plan import CONTROLLER, asked, the_cloud, the_facts, with_ceph, with_host, with_option
@@ -485,6 +490,44 @@ def test_a_schema_is_upgraded_only_with_a_dump_of_it_at_hand() -> None:
     )
     with pytest.raises(NeedsOperator, match="password's place"):
         asked("glance.db.sync", CONTROLLER, unknown)
+
+
+def test_cinders_schema_is_upgraded_only_where_it_is_known_to_be_behind() -> None:
+    def told(*lines: str, rc: int = 0) -> Facts:
+        return with_service(
+            the_facts(), CONTROLLER, "cinder-api", reports={"schema": Report(rc=rc, output=lines, error="")}
+        )
+
+    (step,) = asked("cinder.upgrade_check", "cloud", told("old", "new"))
+    assert isinstance(step, CinderSchema)
+    assert (step.host, step.account, step.version) == (CONTROLLER, "cinder", "new")
+    assert not asked("cinder.upgrade_check", "cloud", told("new", "new"))
+    for blind in (told(rc=1), told("old", "one other")):
+        with pytest.raises(NeedsOperator, match="is not told"):
+            asked("cinder.upgrade_check", "cloud", blind)
+
+
+def test_policies_in_json_are_written_in_yaml_and_nothing_else_of_status_is_repaired() -> None:
+    told = need(the_facts().host(CONTROLLER).upgrades["nova-control"])
+    failed = [it.model_copy(update={"result": "Failure" if it.name == IN_JSON else it.result}) for it in told]
+    facts = with_host(CONTROLLER, upgrades={"nova-control": tuple(failed)})
+    facts = with_entry(facts, CONTROLLER, "nova-control", "oslo_policy", "policy_file", "rules.json")
+    written, option = asked("nova.status", CONTROLLER, facts)
+    assert written == PolicyInYaml(
+        host=CONTROLLER, path="/etc/nova/rules.yaml", source="/etc/nova/rules.json", restarts=("nova-control",)
+    )
+    assert options([option]) == {("oslo_policy", "policy_file"): "/etc/nova/rules.yaml"}
+    assert not asked("nova.status", CONTROLLER, the_facts())
+
+
+def test_base_images_are_named_that_could_be_cloned() -> None:
+    image = need(the_facts().openstack.images)[0].model_copy(update={"disk_format": "raw", "direct_url": "rbd://x"})
+    name = hashlib.sha1(image.id.encode(), usedforsecurity=False).hexdigest()
+    folder = need(service(the_facts(), "compute1", "nova-compute").instances)
+    more = folder.model_copy(update={"base_images": (name, "0" * 40)})
+    facts = with_service(with_apis(the_facts(), images=(image,)), "compute1", "nova-compute", instances=more)
+    (step,) = asked("nova.image_cache.growth", "compute1", facts)
+    assert step == BaseImages(host="compute1", path=folder.path, names=(name,))
 
 
 def test_libvirts_socket_is_opened_and_nova_told() -> None:
