@@ -11,6 +11,7 @@ from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.dashboards import (
     GLOBAL_GROUP,
+    HAS_DASHBOARD,
     OF_ONE_PROCESS,
     OWN_SESSIONS,
     SESSIONS_IN_CACHE,
@@ -23,10 +24,11 @@ from fixtures.facts.dashboard import SecretKey
 from fixtures.facts.files import File
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
+from fixtures.floors import verdicts
 from fixtures.keystone import identity_of
 from fixtures.units import expect_running
 
-pytestmark = pytest.mark.applies_if(lambda cloud: cloud.horizon is not None, "the cloud file names no dashboard")
+pytestmark = pytest.mark.applies_if(*HAS_DASHBOARD)
 
 SHORTEST_KEY = 32
 READABLE_BY_ALL = 0o007
@@ -184,9 +186,11 @@ def _wrong_encryption(host: HostFacts, cloud: Cloud, facts: Facts) -> Wrong:
         yield page.url, (f"cookies {', '.join(bare)} without Secure", "all with it")
 
 
-@pytest.mark.check("horizon.cache", severity="major", source="S2 HZ")
+@pytest.mark.check("horizon.cache", severity="major", source="S2 HZ OSSA")
 def test_sessions_are_kept_in_a_cache_that_answers(dashboard_host: HostFacts) -> None:
     """Sessions are kept in the cache, which all of the web server's processes share, and which answers to Horizon.
+
+    Nobody can fill it who is not logged in (OSSA-2026-009).
 
     Why: where the cache is gone, or its class is one that Django dropped, nobody can log in; with sessions in cookies
     a token that outgrows them logs users out, and nobody can be logged out by the operator.
@@ -198,19 +202,30 @@ def test_sessions_are_kept_in_a_cache_that_answers(dashboard_host: HostFacts) ->
         expected=SESSIONS_IN_CACHE[0],
         remedy=f"set it, with CACHES beside it, {RELOAD}",
     )
-    cache = dashboard_of(dashboard_host).cache
+    _expect_answer(dashboard_host)
+    _expect_no_flood(dashboard_host)
+
+
+def _expect_answer(host: HostFacts) -> None:
+    cache = dashboard_of(host).cache
     if cache is None:
-        raise NotMeasured(f"{dashboard_host.name}: CACHES is not set, or computed: it cannot be read")
+        raise NotMeasured(f"{host.name}: CACHES is not set, or computed: it cannot be read")
     wrong = dict(_wrong_cache(cache.backend, cache.places))
-    told: Any = need(cache.error, f"{dashboard_host.name}: cache")
+    told: Any = need(cache.error, f"{host.name}: cache")
     wrong |= {cache.backend: told} if told else {}
     assert not wrong, finding(
-        f"{dashboard_host.name}: CACHES",
+        f"{host.name}: CACHES",
         found=wrong,
         expected="a cache that all processes share, each of its places takes a connection, and answers",
         remedy="start memcached, or correct BACKEND (django.core.cache.backends.memcached.PyMemcacheCache) and "
         f"LOCATION, {RELOAD}",
     )
+
+
+def _expect_no_flood(host: HostFacts) -> None:
+    packages = need(host.packages, f"{host.name}: packages")
+    floods = [str(it) for it in verdicts(host, packages, "dashboard") if it.open is not False]
+    assert not floods, finding(host.name, found=floods, expected="a version with the fix", remedy="upgrade Horizon")
 
 
 def _wrong_cache(backend: str, places: dict[str, str]) -> Iterator[tuple[str, str]]:

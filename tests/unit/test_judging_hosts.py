@@ -223,6 +223,13 @@ def test_the_fault_of_restores_is_known_by_version(cinder: str, bad: bool) -> No
 
 
 @pytest.mark.parametrize(
+    ("horizon", "bad"), [("3:23.0.0-5+deb12u2", False), ("3:25.6.0-1", True), ("25.7.2", True), ("25.7.3", False)]
+)
+def test_the_flood_of_sessions_is_known_by_version(horizon: str, bad: bool) -> None:
+    assert bool(list(verdicts(_host(), {"python3-django-horizon": horizon}, "dashboard"))) is bad
+
+
+@pytest.mark.parametrize(
     ("args", "user"),
     [("--id volumes", "volumes"), ("-n client.x --y", "x"), ("--name=client.z", "z"), ("--keyring /k", ""), ("", "")],
 )
