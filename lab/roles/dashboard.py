@@ -15,11 +15,12 @@ CACHES = {{
     "default": {{"BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache", "LOCATION": {cache!r}}},
 }}
 """
-# The package's site runs the application in each of the web server's processes, and sites of TLS want a module.
+# The package's settings have the dashboard below /horizon, its site at the top, in each of the web server's processes;
+# sites of TLS want a module.
 _ENABLE = f"""
+sed -i 's,WSGIScriptAlias / ,WSGIScriptAlias /horizon ,' {_SITE}
 sed -i 's/#WSGIProcessGroup .*/WSGIProcessGroup horizon\\n    WSGIApplicationGroup %{{GLOBAL}}/' {_SITE}
-a2dissite --quiet 000-default openstack-dashboard-ssl openstack-dashboard-ssl-redirect
-a2dissite --quiet openstack-dashboard-alias-only
+a2dissite --quiet '*'
 a2enmod --quiet wsgi
 a2ensite --quiet openstack-dashboard
 """
@@ -36,7 +37,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
 
 
 def _ready(machine: Machine, plan: Plan) -> None:
-    asked = f"curl -fsSL --cookie '' http://{machine.address}/ | grep -q csrfmiddlewaretoken"
+    asked = f"curl -fsSL --cookie '' http://{machine.address}/horizon/ | grep -q csrfmiddlewaretoken"
     machine.wait("the dashboard shows its login page", asked)
 
 

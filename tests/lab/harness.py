@@ -125,7 +125,7 @@ class LabUnderTest:
         machines = Profile.load(self.profile).machines
         there = next((name for name, roles in machines.items() if "dashboard" in roles), None)
         subnet = Lab.recorded(self.state).plan.subnet if GIVEN else IPv4Network(self.subnet)
-        return {"OSC_LAB_DASHBOARD": f"http://{addresses(subnet, machines)[there]}/"} if there else {}
+        return {"OSC_LAB_DASHBOARD": f"http://{addresses(subnet, machines)[there]}/horizon/"} if there else {}
 
     def word(self, *words: str) -> None:
         """Run `python -m lab WORD…`, its progress shown as it comes."""
