@@ -16,6 +16,16 @@ manual(
     "systemctl start memcached, or correct CACHES and SESSION_ENGINE",
     "horizon.cache",
 )
+manual(
+    "it shows what horizon.http, horizon.settings, horizon.cache and ks.catalog.* explain; else the dashboard's log "
+    "says which service refused it, and its settings and policies are yours",
+    "horizon.login",
+)
+manual(
+    "it shows what nv.console explains; where that passes, see CONSOLE_TYPE of the dashboard's settings, and whether a "
+    "browser may show the proxy's page inside the dashboard's",
+    "horizon.console",
+)
 
 
 @repairs(

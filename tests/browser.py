@@ -10,20 +10,19 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-NEEDED = ("chromium", "chromedriver")
+from fixtures.browser import flags, program
 
 
 @contextmanager
 def browser(width: int = 1280, height: int = 900) -> Iterator[Chrome]:
     """A headless Chromium with a window of that size in CSS pixels."""
-    found = {name: shutil.which(name) for name in NEEDED}
+    found = {"chromium": program(), "chromedriver": shutil.which("chromedriver")}
     missing = [name for name, path in found.items() if not path]
     if missing:
         pytest.skip(f"no {' and no '.join(missing)} here (packages.txt names the packages)")
     options = ChromeOptions()
     options.binary_location = found["chromium"] or ""
-    # A container's root may make no sandbox, and its /dev/shm is small.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+    for argument in flags():
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = Chrome(options=options, service=Service(found["chromedriver"]))
