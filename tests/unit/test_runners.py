@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -96,14 +97,29 @@ def test_what_is_no_message_ends_the_talk(line: bytes) -> None:
         ("echo 'no route' >&2; exit 255", "runner r1 was not reached, or was lost: ssh: no route"),
         ("echo one >&2; echo two >&2; exit 3", "runner r1 ended with 3: one; two"),
         ("""echo '{"kind": "refused", "why": "too old"}'""", "runner r1: too old"),
+        ("echo 'ssh: no such name' >&2; exit 255", "runner r1 was not reached, or was lost: ssh: no such name"),
         ("exec sleep 60", "runner r1 said nothing in time"),
-        ("echo rubbish; exec sleep 60", "runner r1 ended with"),
+        (
+            "echo 'Welcome!'; exec sleep 60",
+            "runner r1 said 'Welcome!', which is no message: a login there has to print",
+        ),
     ],
 )
 def test_a_lost_runner_is_told_with_its_last_words(line: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runners, "_ENDING_SECONDS", 0.2)
     with pytest.raises(RunnerLost, match=re.escape(told)):
         Runner("r1", ["a"], line).answer(2.0 if "sleep" not in line else 0.5)
+
+
+def test_a_runner_that_takes_no_orders_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "_ENDING_SECONDS", 0.2)
+    runner = Runner("r1", ["a"], "exec sleep 60")
+    began = time.monotonic()
+    runner.order("ceph", facts="more than a pipe holds" * 10_000)
+    assert time.monotonic() - began < 5
+    with pytest.raises(RunnerLost, match="said nothing in time"):
+        runner.answer(0.1)
+    assert not any(thread.is_alive() for thread in runner._talking)
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7, 9])
@@ -144,6 +160,17 @@ def test_a_share_knows_of_its_own_hosts_only() -> None:
     ):
         with pytest.raises(NotOfShare):
             ask()
+
+
+def test_what_a_host_told_anew_takes_the_place_of_what_it_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    hosts = HeldHosts()
+    hosts.put("compute1", COMPUTE.model_copy(update={"reached": None}))
+    hosts.put("compute2", BLIND)
+    assert hosts["compute1"] != COMPUTE and hosts["compute2"] == BLIND
+    hosts.put("compute1", COMPUTE)
+    assert hosts["compute1"] == COMPUTE
+    assert [*tmp_path.iterdir()] == []
 
 
 # -- a crew
@@ -187,6 +214,25 @@ def test_what_a_lost_runner_did_not_tell_is_not_measured(tmp_path: Path, monkeyp
     assert hosts["compute4"] == Unreadable(unreadable="compute4: runner r2 ended with 9")
     assert crew.said == ["runner r2 ended with 9: 1 hosts of its share are not measured"]
     assert [*tmp_path.parent.glob("compute4*")] == []
+
+
+def test_a_runner_that_never_begins_is_not_waited_for_until_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fixtures.runners.crew.SILENT_SECONDS", 0.2)
+    crew = _Scripted({"r1": "exec sleep 60"}, monkeypatch)
+    keeping = Keeping.begin(tmp_path, "test")
+    crew.observe(keeping, _unasked(), ask_services=False, forks=None)
+    crew.close()
+    assert crew.said == ["runner r1 said nothing in time: 4 hosts of its share are not measured"]
+
+
+def test_runners_that_hang_are_ended_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = _Scripted({f"r{number}": "exec sleep 60" for number in range(4)}, monkeypatch)
+    monkeypatch.setattr(runners, "_ENDING_SECONDS", 2.0)
+    began = time.monotonic()
+    crew.close()
+    assert time.monotonic() - began < 6
 
 
 def test_what_are_no_facts_blinds_their_host_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,13 +336,47 @@ def test_hosts_of_a_runner_that_is_not_reached_are_not_measured(folder: Path) ->
     assert report.run.unreached == {name: f"{name}: {told}" for name in ("ctl", "down3")}
 
 
+ELSEWHERE = """
+import itertools
+import pytest
+from fixtures import granularity
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
+    turns = itertools.cycle(([], None))
+    session.config.stash[granularity.ELSEWHERE] = lambda test: next(turns)
+"""
+
+
+@pytest.mark.parametrize("granularity", ["host", "check"])
+def test_what_is_judged_elsewhere_leaves_nothing_behind_for_what_is_judged_here(
+    tmp_path: Path, granularity: str
+) -> None:
+    (tmp_path / "every_second.py").write_text(ELSEWHERE)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "every_second", "--granularity", granularity]
+    command += ["--cloud", "clouds/lab.yaml", "--facts", str(recorded.folder("default")), "-m", "static"]
+    command += ["--reports", str(tmp_path / "reports"), "-o", f"cache_dir={tmp_path}/cache"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    assert re.search(r"^\d+ passed", done.stdout, re.M) and "error" not in done.stdout, done.stdout[-3000:]
+
+
 def test_the_first_failure_ends_a_run_with_runners(folder: Path) -> None:
     done = _run(folder, "--runners", "r1,r2", "-x", where="first")
     assert "stopping after 1 failures" in done.stdout
     assert len([entry for entry in _report(folder, "first").entries if entry.outcome == "failed"]) <= 1
 
 
-@pytest.mark.parametrize(("options", "other"), [(("-n", "2"), "-n"), (("--facts", "absent"), "--facts")])
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [
+        (("-n", "2"), "-n"),
+        (("--facts", "absent"), "--facts"),
+        (("--sweep",), "--sweep"),
+        (("--rollback", "run"), "--rollback"),
+        (("--check-cloud", "absent"), "--check-cloud"),
+    ],
+)
 def test_runners_do_not_go_with_everything(folder: Path, options: tuple[str, ...], other: str) -> None:
     done = _run(folder, "--runners", "r1", *options, where="refused")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
