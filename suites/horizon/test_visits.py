@@ -15,7 +15,7 @@ from fixtures.dashboards import HAS_DASHBOARD
 from fixtures.facts.base import NotMeasured
 from fixtures.scratch.apis import cinder
 from fixtures.scratch.console import console_url
-from fixtures.scratch.dashboard import LOG, Visitor, log_in, visitors
+from fixtures.scratch.dashboard import LOG, PAGE_SECONDS, Visitor, log_in, visitors
 from fixtures.scratch.gates import HAS_BROWSER, HAS_GUEST
 from fixtures.scratch.guest import Boot, Guest
 from fixtures.scratch.judging import asking, expect_within
@@ -97,11 +97,11 @@ def test_console_is_drawn_in_the_dashboard(scratch: Scratch, boot: Boot, cloud: 
 @contextmanager
 def _entrance(cloud: Cloud, scratch: Scratch, *beside: str) -> Iterator[Callable[[Connection], Visitor]]:
     """Open the dashboard in a browser, and its frames from addresses beside it; what is yielded logs a user in."""
-    chromium, timeout = program(), float(cloud.journeys.timeout)
+    chromium, timeout = program(), min(float(cloud.journeys.timeout), PAGE_SECONDS)
     if chromium is None or cloud.horizon is None:
         raise NotMeasured("there is no browser, or no dashboard")
     url, admin = cloud.horizon.url, scratch.tenant.admin
-    with visitors(chromium, admin.session.verify or False, timeout, url, *beside) as page:
+    with visitors(chromium, admin.session.verify or False, url, *beside) as page:
         yield lambda user: log_in(page(), url, login_of(admin, user), timeout)
 
 

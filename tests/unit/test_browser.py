@@ -38,6 +38,11 @@ INSIDE = """<title>Instances</title><a href="/auth/logout/">Out</a>
 <button id="under">under</button><div style="position: fixed; inset: 50% 0 0 0; z-index: 9">over</div>
 <select id="list" onchange="document.title=this.value"><option value="a">A</option><option value="b">B</option></select>
 """
+PAGES = """<title>Images</title><table><tbody id="rows"></tbody><tfoot><tr><td>
+<a ng-click="selectPage(currentPage - 1)" style="display: none">Prev</a>
+<a ng-click="selectPage(currentPage + 1)" onclick="turn()">Next</a></td></tr></tfoot></table>
+<script>let at = 0; const turn = () => document.querySelector("#rows").innerHTML =
+  `<tr><td><a href="/ngdetails/OS::Glance::Image/${++at}?nav=x">image</a></td><td>${at}</td></tr>`; turn()</script>"""
 REFUSED = "<title>Log in</title><div class='alert-danger'>Invalid\ncredentials.</div>" + FORM
 SCREEN = """<canvas width="4" height="4"></canvas><div id="status">Connected</div>
 <script>document.querySelector("canvas").getContext("2d").fillRect(0, 0, 4, 4)</script>"""
@@ -46,14 +51,18 @@ BLANK = "<canvas width='4' height='4'></canvas><div id='status'>Something went w
 
 class _Dashboard(http.server.BaseHTTPRequestHandler):
     screens: ClassVar[str] = ""
+    silence: ClassVar[threading.Event] = threading.Event()
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
+        if path == "/silent":
+            self.silence.wait()
         inside = "session=in" in (self.headers.get("Cookie") or "")
         frame = f'<iframe src="{self.screens}"></iframe>' if self.screens else ""
         pages = {
             "/auth/login/": FORM,
             "/project/instances/": INSIDE,
+            "/project/images/": PAGES,
             "/project/instances/1/": f"<title>Console</title>{frame}",
             "/drawn": SCREEN,
             "/blank": BLANK,
@@ -167,25 +176,51 @@ def test_an_address_without_an_answer_says_why(page: Page) -> None:
         assert "ERR_CONNECTION_REFUSED" in page.go(f"http://127.0.0.1:{nobody.getsockname()[1]}/")
 
 
+def test_an_error_of_the_server_is_no_page(page: Page, port: int) -> None:
+    assert page.go(f"http://127.0.0.1:{port}/nowhere") == "HTTP 404"
+    assert page.go(f"http://127.0.0.1:{port}/") == ""
+
+
+def test_a_change_of_this_machines_network_is_outlasted(page: Page, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = page.browser.ask
+    changes = iter(["net::ERR_NETWORK_CHANGED", "net::ERR_NETWORK_CHANGED"])
+
+    def ask(method: str, session: str = "", **params: Any) -> dict[str, Any]:
+        error = next(changes, "") if method == "Page.navigate" else ""
+        return {"errorText": error} if error else asked(method, session, **params)
+
+    monkeypatch.setattr(page.browser, "ask", ask)
+    assert page.go(f"http://127.0.0.1:{port}/") == ""
+
+
+def test_a_server_that_is_silent_is_told(page: Page, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fixtures.browser.SECONDS", 1.0)
+    assert page.go(f"http://127.0.0.1:{port}/silent") == "no answer within 1 s"
+    _Dashboard.silence.set()
+    monkeypatch.undo()
+    assert page.go(f"http://127.0.0.1:{port}/") == ""
+
+
 def _login(password: str) -> Login:
     return Login("somebody", "Default", password)
 
 
 def test_a_user_gets_in(port: int) -> None:
     url = f"http://127.0.0.1:{port}/"
-    with visitors(CHROMIUM, False, SECONDS, url) as page:
+    with visitors(CHROMIUM, False, url) as page:
         somebody = log_in(page(), url, _login(PASSWORD), SECONDS)
         assert somebody.home == url
         assert somebody.shows("project/instances/", {"1", "2"}) == {"1": "one x", "2": "two x"}
+        assert somebody.shows("project/images/", {"3"}) == {"1": "image 1", "2": "image 2", "3": "image 3"}
         # Another page is another visitor's.
         with pytest.raises(AssertionError, match=r"Log in: Invalid credentials\."):
-            log_in(page(), url, _login("another"), 1.0)
+            log_in(page(), url, _login("another"), 600.0)
 
 
 def test_a_login_that_is_refused_never_shows_the_password(port: int) -> None:
     url = f"http://127.0.0.1:{port}/"
-    with visitors(CHROMIUM, False, SECONDS, url) as page, pytest.raises(AssertionError) as told:
-        log_in(page(), url, _login("the wrong one"), 1.0)
+    with visitors(CHROMIUM, False, url) as page, pytest.raises(AssertionError) as told:
+        log_in(page(), url, _login("the wrong one"), SECONDS)
     assert "the wrong one" not in str(told.value)
 
 
@@ -197,7 +232,7 @@ def test_a_console_is_seen_in_its_frame(screen: str, why: str, port: int, monkey
     # Another name is another site, of which a frame has a process of its own elsewhere.
     monkeypatch.setattr(_Dashboard, "screens", f"http://localhost:{port}/{screen}?token=secret" if screen else "")
     url = f"http://127.0.0.1:{port}/"
-    with visitors(CHROMIUM, False, SECONDS, url) as page:
+    with visitors(CHROMIUM, False, url) as page:
         somebody = replace(log_in(page(), url, _login(PASSWORD), SECONDS), timeout=SECONDS if not why else 2.0)
         expected: AbstractContextManager[Any] = pytest.raises(AssertionError, match=why) if why else nullcontext()
         with expected as told:
@@ -210,12 +245,19 @@ def test_a_console_is_seen_in_its_frame(screen: str, why: str, port: int, monkey
 
 def test_a_certificate_of_ones_own_authority_is_trusted(https: str, certificate: Path) -> None:
     authority = str(certificate.with_name("cert.pem"))
-    with visitors(CHROMIUM, authority, SECONDS, https) as page:
+    with visitors(CHROMIUM, authority, https) as page:
         assert log_in(page(), https, _login(PASSWORD), SECONDS).home == https
 
 
+def test_authorities_may_be_a_folder(https: str, certificate: Path, tmp_path: Path) -> None:
+    authority = certificate.with_name("cert.pem")
+    (tmp_path / "cert.pem").write_text(authority.read_text())
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, capture_output=True)
+    assert key_of(https, str(tmp_path)) == key_of(https, str(authority))
+
+
 def test_a_certificate_that_nobody_vouches_for_is_told(https: str) -> None:
-    with pytest.raises(AssertionError, match="certificate"), visitors(CHROMIUM, True, SECONDS, https):
+    with pytest.raises(AssertionError, match="certificate"), visitors(CHROMIUM, True, https):
         raise NotMeasured("it was let in")
 
 
