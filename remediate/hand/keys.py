@@ -58,5 +58,6 @@ class TokenKeys:
         if data is None:
             raise Refused("%s/%s was no file" % (self.path, member.name))
         path = os.path.join(self.path, member.name)
-        files.put(path, Content("file", member.uname, member.gname, member.mode, data.read()), self.hand.tag)
+        owner, group = member.uname or str(member.uid), member.gname or str(member.gid)
+        files.put(path, Content("file", owner, group, member.mode, data.read()), self.hand.tag)
         os.utime(path, (member.mtime, member.mtime))

@@ -15,13 +15,10 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.identity import CatalogService, Endpoint, Identity
 from fixtures.facts.run import Facts
-from fixtures.keystone import identity_of, services_of
+from fixtures.keystone import identity_of, is_address, services_of
 
 OLD_TYPES = ("volume", "volumev2")
 INTERFACES = ("public", "internal")
-TEMPLATE = re.compile(r"[%$]\((\w+)\)s")
-SLIP = re.compile(r"\\|[%$]\(")
-KNOWN_NAMES = ("project_id", "tenant_id")
 VERSIONS: Final[Mapping[str, re.Pattern[str]]] = {
     "compute": re.compile(r"^(?!.*/v(1(\.\d+)?|2(\.0)?)(/|$))"),
     "volumev3": re.compile(r"/v3(/[^/]+)?/?$"),
@@ -94,8 +91,7 @@ def _service_problems(told: Identity, region: str, found: tuple[CatalogService, 
 
 
 def _address_problem(kind: str, endpoint: Endpoint) -> str:
-    names = TEMPLATE.findall(endpoint.url)
-    if any(name not in KNOWN_NAMES for name in names) or SLIP.search(TEMPLATE.sub("", endpoint.url)):
+    if not is_address(endpoint.url):
         return f"{endpoint.url} is no address and no template of one"
     if kind in VERSIONS and not VERSIONS[kind].search(endpoint.url):
         return f"{endpoint.url} is not of the API that is spoken today"

@@ -20,6 +20,7 @@ from remediate.registry import Repair, known
 from suites.keystone import test_catalog as catalog
 from suites.keystone import test_service as service
 from tests.unit.test_remediate_plan import the_cloud, the_facts
+from tests.unit.test_remediate_services import with_entry
 
 CONTROLLER = "controller"
 
@@ -93,6 +94,11 @@ def test_slips_in_endpoints_are_corrected_and_no_more() -> None:
     url = "http://c:8776/v3/\\$(tenant_id)s"
     (step,) = _corrected(_endpoints(the_facts(), "volumev3", "internal", url=url))
     assert (step.name, step.url) == ("volumev3 internal", "http://c:8776/v3/$(tenant_id)s")
+    facts = _endpoints(the_facts(), "volumev3", "internal", url=url)
+    nowhere = facts.openstack.model_copy(update={"region": ""})
+    assert _corrected(facts.model_copy(update={"apis": nowhere})) == [step], "the runner's login names no region"
+    for other in ("http:\\\\c:8776/v3", "http://c:8776\\v3", "http://c:8776/v3/\\$(user)s"):
+        assert not _corrected(_endpoints(the_facts(), "volumev3", "internal", url=other))
     assert not _corrected(_endpoints(the_facts(), "network", "internal", region="regionone"))
     assert not _corrected(_endpoints(the_facts(), "image", "public", url="http://c:9292/v2"))
 
@@ -296,6 +302,9 @@ def test_old_keys_are_rotated_where_no_other_host_has_the_same() -> None:
     facts = facts.model_copy(update={"hosts": {**facts.hosts, CONTROLLER: host}})
     step = TokenKeys(host=CONTROLLER, account="keystone", path="/k")
     assert _steps("ks.bootstrap.token_off", CONTROLLER, facts) == [step]
+    others = with_entry(facts, CONTROLLER, "keystone", "token", "provider", "uuid")
+    with pytest.raises(NeedsOperator, match="tokens are of uuid"):
+        _steps("ks.bootstrap.token_off", CONTROLLER, others)
     hosts = dict(the_cloud().hosts)
     hosts["storage"] = hosts["storage"].model_copy(update={"roles": (*hosts["storage"].roles, "keystone")})
     repair = known()["ks.bootstrap.token_off"]
