@@ -172,18 +172,14 @@ def purge_what_is_overdue(pool_name: str, facts: Facts, cloud: Cloud) -> Iterato
 @repairs("hyg.lock.stale", disruption="destructive")
 def take_locks_from_the_dead(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[BreakLock]:
     """Take the locks of clients that are on the blocklist and have gone: they cannot come back and write."""
-    content, kept_out = inventory.content_of(facts, pool_name), need(facts.ceph.blocklist, "blocklist")
+    kept_out = need(facts.ceph.blocklist, "blocklist")
     steps, left = [], []
-    for name in sorted(inventory.without_their_owner(content) & content.looks.keys()):
-        watching = {f"client.{one.client}" for one in content.looks[name].watchers}
-        for lock in content.looks[name].locks:
-            if lock.owner in watching:
-                continue
-            step = BreakLock(pool=pool_name, image=name, lock=lock.id, owner=lock.owner)
-            if lock.address in kept_out and not _runs(pool_name, name, facts, cloud):
-                steps.append(step)
-            else:
-                left += [f"ceph osd blocklist add {lock.address}", str(step)]
+    for name, lock in inventory.stale_locks(inventory.content_of(facts, pool_name)):
+        step = BreakLock(pool=pool_name, image=name, lock=lock.id, owner=lock.owner)
+        if lock.address in kept_out and not _runs(pool_name, name, facts, cloud):
+            steps.append(step)
+        else:
+            left += [f"ceph osd blocklist add {lock.address}", str(step)]
     if not steps:
         raise NeedsOperator(
             "nothing proves that the owner is dead, or its guest runs on without a disk (see hyg.blocklist): look at "
@@ -206,12 +202,15 @@ def _runs(pool: str, image: str, facts: Facts, cloud: Cloud) -> bool:
 )
 def start_guests_anew_that_are_kept_out(facts: Facts, cloud: Cloud) -> Iterator[HardReboot]:
     """Reboot hard whose disk answers with errors: it opens it as a new client, and its first write takes the lock."""
-    busy = {server.id for server in need(facts.openstack.servers, "servers") if server.task}
+    rows = need(facts.openstack.compute_services, "compute services")
+    deaf = {row.host for row in rows if row.binary == "nova-compute" and row.state != "up"}
+    busy = {it.id for it in need(facts.openstack.servers, "servers") if it.task or it.host in deaf}
     found = {servers: image for servers, image, _ in inventory.kept_out(cloud, facts) if not _is_open(image, facts)}
     for servers, image in found.items():
         if len(servers) > 1 or servers & busy:
             raise NeedsOperator(
-                f"{image} is of several servers, or something is being done with its server: look at each",
+                f"{image} is of several servers, or something is being done with its server, or nova-compute is not up "
+                "where it runs: look at each",
                 *(f"openstack server reboot --hard {server}" for server in sorted(servers)),
             )
     yield from (HardReboot(server=server) for server in sorted({one for servers in found for one in servers}))

@@ -8,6 +8,7 @@ import pytest
 
 from fixtures.caps import Caps as Parsed
 from fixtures.cloud.model import CephExport, Dumps, Hygiene, KeyBackup
+from fixtures.facts.base import need
 from fixtures.facts.ceph import Balancer as BalancerFact
 from fixtures.facts.ceph import HealthCheck, Mirror, Pool, PoolUse, PurgeSchedules, RbdLock, RbdWatcher, TrashEntry
 from fixtures.facts.host import IniFile
@@ -384,6 +385,10 @@ def test_a_guest_that_is_kept_out_is_started_anew_unless_something_is_done_with_
     )
     busy = server.model_copy(update={"task": "migrating"})
     shared = server.model_copy(update={"id": "other"})
+    row = next(row for row in need(the_facts().openstack.compute_services) if row.binary == "nova-compute")
+    deaf = with_servers(server.model_copy(update={"host": row.host}))
+    deaf = with_apis(deaf, compute_services=(row.model_copy(update={"state": "down"}),))
+    assert "nova-compute is not up" in str(refused("hyg.blocklist", "cloud", deaf))
     for servers in ((busy,), (server, shared)):
         assert "look at each" in str(refused("hyg.blocklist", "cloud", with_servers(*servers)))
 
