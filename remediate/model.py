@@ -33,6 +33,8 @@ class _Step(BaseModel):
     """Why it cannot be taken back; "" where it can."""
     wish: ClassVar[frozenset[str]] = frozenset()
     """Its fields that say how the thing is to be; the others say which thing it is."""
+    slow: ClassVar[bool] = False
+    """Whether it may take many minutes."""
     disruption: Disruption | None = None
     """Where it disturbs more than its repair does otherwise."""
 
@@ -234,6 +236,7 @@ class Packages(_HostStep):
     """Packages of the distribution that must be there whole. Nothing is removed or upgraded, no service started."""
 
     kind: Literal["packages"] = "packages"
+    slow: ClassVar[bool] = True
     names: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -272,6 +275,7 @@ class Job(_HostStep):
     """A systemd unit that does its work once and ends, as a timer starts it; `path` is a pattern of what it makes."""
 
     kind: Literal["job"] = "job"
+    slow: ClassVar[bool] = True
     irreversible: ClassVar[str] = "what it made anew stays, in the place where it always makes it"
     unit: str
     path: str
@@ -298,6 +302,7 @@ class GlanceSchema(_HostStep):
     """The schema of Glance's database, as the installed code wants it; the service is stopped meanwhile."""
 
     kind: Literal["glance-schema"] = "glance-schema"
+    slow: ClassVar[bool] = True
     irreversible: ClassVar[str] = "a schema does not go back; what was before is in the dump"
     disruption: Disruption | None = "destructive"
     account: str
@@ -311,6 +316,7 @@ class CinderSchema(_HostStep):
     """The schema of Cinder's database, in the version of the installed code; the API is stopped meanwhile."""
 
     kind: Literal["cinder-schema"] = "cinder-schema"
+    slow: ClassVar[bool] = True
     irreversible: ClassVar[str] = GlanceSchema.irreversible
     disruption: Disruption | None = "destructive"
     account: str

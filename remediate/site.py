@@ -20,11 +20,11 @@ from fixtures.observe.openstack import open_openstack
 from fixtures.observe.parcel import FIND_PYTHON, program
 from fixtures.reach import Hosts, Reach
 from remediate import api_steps, ceph_steps, hand
-from remediate.model import ApiStep, CephStep, File, HostStep, Job, Packages, Secret, State, Step
+from remediate.model import ApiStep, CephStep, File, HostStep, Secret, State, Step
 
 TIMEOUT = 180.0
 LONG_TIMEOUT = 900.0
-"""Seconds; packages come over the network, and jobs have much to do."""
+"""Seconds for slow steps; packages come over the network, and jobs have much to do."""
 _AT_ONCE = 16
 
 
@@ -221,7 +221,7 @@ class Site:
         }
         sent = program(f"{hand.__name__}.main", request, collector, hand)
         try:
-            timeout = LONG_TIMEOUT if any(isinstance(step, Packages | Job) for step in steps) else TIMEOUT
+            timeout = LONG_TIMEOUT if any(step.slow for step in steps) else TIMEOUT
             result = self._hosts[host].run("sh -c %s", FIND_PYTHON, stdin=sent, timeout=timeout)
         except NotMeasured as blind:
             raise StepFailed(str(blind)) from None

@@ -14,8 +14,7 @@ OF_THE_CACHE = ("cache.db", "queue", "incomplete", "invalid")
 BESIDE_DISKS = ("disk.info", "disk.config")
 ALIVE = ":-)"
 BEHIND = (3, 4, 5)
-SYNC_TIMEOUT = 150
-JOB_TIMEOUT = 840
+LONG_TIMEOUT = 840  # a schema whose change is broken off is none
 
 
 class _Final:
@@ -83,7 +82,7 @@ class _Schema(_Final):
             return
         run(["systemctl", "stop", self.step["unit"]])
         try:
-            run(self.manage("sync"), SYNC_TIMEOUT)
+            run(self.manage("sync"), LONG_TIMEOUT)
         finally:
             run(["systemctl", "start", self.step["unit"]])
 
@@ -170,7 +169,7 @@ class Job(_Final):
         return self._preview(self.look(), {"written": "anew"}, what, "what it makes stays")
 
     def do(self, number: int) -> None:
-        run(["systemctl", "start", self.step["unit"]], JOB_TIMEOUT)
+        run(["systemctl", "start", self.step["unit"]], LONG_TIMEOUT)
 
 
 class BaseImages(_Final):
