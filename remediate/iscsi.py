@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.files import File
+from fixtures.facts.iscsi import Target
 from fixtures.facts.run import Facts
 from fixtures.iscsi import (
+    EVERYBODY,
+    access_problems,
     addresses_of_gateways,
     existing_pool,
+    exported,
     gateway_of,
     gateways,
     initiator_of,
+    is_a_name,
     passwords,
     pool_of,
     section,
@@ -23,6 +28,9 @@ from fixtures.iscsi import (
 from fixtures.units import ENABLED, unit_problem
 from remediate.model import Attributes, NeedsOperator, Restart, StoragePool, TgtAccess, Unit
 from remediate.registry import manual, repairs
+
+LOCAL = ("127.", "::1", "fe80:")
+"""How addresses begin by which no other host comes."""
 
 manual(
     "whether and when guests' disks move to librbd or NVMe-oF is yours to say; waive it until then",
@@ -95,29 +103,37 @@ def _closed(host: str, file: File) -> Attributes:
 
 @repairs("iscsi.gw.target", disruption="safe")
 def let_in_the_initiators_only(cloud: Cloud, facts: Facts, iscsi_gateway: str) -> Iterator[TgtAccess | Restart]:
-    """Of tgt: name the initiators in the target's access lists, and have it as it is kept; LUNs are a person's."""
+    """Of tgt: name the initiators in the target's access lists, and have it as it is kept; LUNs are a person's.
+
+    It is only started anew where all that initiators are to have comes back with it.
+    """
     gateway, told = gateway_of(facts.host(iscsi_gateway)), section(cloud)
     kept = None if told.served_by == "ceph-iscsi" else target_of(cloud, gateway.kept, "kept targets")
     live = target_of(cloud, gateway.live, "targets")
-    images = {image for one in told.initiators.values() for image in one.images}
-    if kept is None or not images <= {lun.image for lun in kept.luns} or (told.chap and not kept.users):
+    if kept is None or not _is_whole(cloud, kept):
         raise NeedsOperator(
             f"{iscsi_gateway}: what the target exports, and by what password, is yours to say",
             "gwcli, or /etc/tgt/conf.d and tgt-admin -e",
         )
-    names, addresses = _allowed(cloud, facts)
-    if live is None or {lun.image for lun in live.luns} < images or (told.chap and not live.users):
+    if live is None or not _is_whole(cloud, live):
         yield Restart(host=iscsi_gateway, role=None, unit=gateway.units[0].name, disruption="disruptive")
-    if live is not None and any(set(one.acl) != {*names, *addresses} for one in (kept, live)):
-        yield TgtAccess(host=iscsi_gateway, target=told.target, names=names, addresses=addresses)
+    if live is not None and any(list(access_problems(cloud, one)) for one in (kept, live)):
+        names = tuple(sorted(one.iqn for one in told.initiators.values()))
+        yield TgtAccess(host=iscsi_gateway, target=told.target, names=names, addresses=_let_in(cloud, facts, kept))
 
 
-def _allowed(cloud: Cloud, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the initiators, and the addresses by which they come: those of their networks that gateways share."""
-    names = sorted(one.iqn for one in section(cloud).initiators.values())
-    every = (need(facts.host(name).addresses, f"{name}: addresses") for name in section(cloud).initiators)
-    local = ("127.", "::1", "fe80:")
-    return tuple(names), tuple(sorted(one for own in every for one in own if not one.startswith(local)))
+def _is_whole(cloud: Cloud, target: Target) -> bool:
+    """Whether it exports all that initiators are given, and asks for a password where it should."""
+    return set(section(cloud).images) <= exported(target) and bool(target.users or not section(cloud).chap)
+
+
+def _let_in(cloud: Cloud, facts: Facts, kept: Target) -> tuple[str, ...]:
+    """Addresses and networks that stand there stay; those of all the initiators take the place of everybody's."""
+    found = {one for one in kept.acl if not is_a_name(one)} - {EVERYBODY}
+    if EVERYBODY in kept.acl or not found:
+        every = (need(facts.host(name).addresses, f"{name}: addresses") for name in section(cloud).initiators)
+        found |= {one for own in every for one in own if not one.startswith(LOCAL)}
+    return tuple(sorted(found))
 
 
 @repairs("iscsi.init.setup", "iscsi.init.multipath", disruption="safe")
@@ -164,18 +180,32 @@ def lead_the_pool_to_the_target(cloud: Cloud, facts: Facts, iscsi_initiator: str
     yield step
 
 
+def _portal(cloud: Cloud, facts: Facts) -> str:
+    """A portal's address: as ceph-iscsi tells them; of tgt, which listens at all, that of a gateway with but one."""
+    told = (target_of(cloud, it.live, f"{name}: targets") for name, it in gateways(cloud, facts).items())
+    portals = {one for target in told if target for of_one in target.portals.values() for one in of_one}
+    if not portals:
+        every = (need(facts.host(name).addresses, f"{name}: addresses") for name in cloud.hosts_with("iscsi-gateway"))
+        usable = ([one for one in own if not one.startswith(LOCAL)] for own in every)
+        portals = {own[0] for own in usable if len(own) == 1}
+    if not portals:
+        raise NeedsOperator("by which of the gateways' addresses initiators come to them is yours to say")
+    return min(portals)
+
+
 def _leading(cloud: Cloud, facts: Facts, host: str) -> StoragePool:
-    """The pool as the cloud file has it; at the gateway that it leads to, else at the first address of one."""
+    """The pool as the cloud file has it; at the gateway that it leads to, else at a portal, its user as it is."""
     mine, told = wanted(cloud, host), section(cloud)
     pool = pool_of(cloud, facts.host(host))
     own = addresses_of_gateways(cloud, facts)
     resolved = pool.addresses if pool and isinstance(pool.addresses, tuple) else ()
-    where = pool.host if pool and set(resolved) & own else min(one for one in own if not one.startswith("fe80:"))
+    where = pool.host if pool and set(resolved) & own else _portal(cloud, facts)
     source = {"host": where, "port": str(told.port), "target": told.target}
     if mine.direct:
         source["initiator"] = mine.iqn
     if told.chap:
-        users = sorted(passwords(cloud, facts))
+        known = sorted(passwords(cloud, facts))
+        users = [pool.user] if pool and pool.user in known else known
         if len(users) != 1:
             raise NeedsOperator(f"{host}: which of the gateways' users ({', '.join(users) or 'none'}) is yours to say")
         source |= {"user": users[0], "secret": told.secret}

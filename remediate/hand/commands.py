@@ -7,6 +7,7 @@ from typing import Dict, List, Optional, Tuple
 from remediate.hand.files import Refused
 
 TIMEOUT = 90
+VIRSH = ("virsh", "-q", "-c", "qemu:///system")
 Result = Tuple[int, str, str]
 
 
@@ -31,7 +32,7 @@ def result(words: List[str], timeout: int = TIMEOUT, env: Optional[Dict[str, str
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             timeout=timeout,
-            env=dict(os.environ, **env) if env else None,
+            env=dict(os.environ, **dict({"LC_ALL": "C"}, **(env or {}))),  # what they print is read
             check=False,
         )
     except FileNotFoundError:

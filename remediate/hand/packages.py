@@ -17,7 +17,6 @@ OURS = "# Of ceph-openstack-conformance: packages start and stop no service whil
 UNTOLD = re.compile(r"/usr/share/(doc|man|info|locale|lintian)(/|$)")
 MISSING = re.compile(r"^missing\s+(?:\w\s+)?(/.*?)(?:\s+\(.*\))?$", re.MULTILINE)
 QUIET = {
-    "LC_ALL": "C",
     "DEBIAN_FRONTEND": "noninteractive",
     "APT_LISTCHANGES_FRONTEND": "none",
     "NEEDRESTART_SUSPEND": "1",

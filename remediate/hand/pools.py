@@ -1,14 +1,13 @@
 """libvirt's storage pools on a target of iSCSI: defined, running, and started with libvirt."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from remediate.hand import files
-from remediate.hand.commands import result, run
+from remediate.hand.commands import VIRSH, run
 from remediate.hand.files import Json, State
 
-URI = "qemu:///system"
 SOURCE = {
     "host": ("source/host", "name"),
     "port": ("source/host", "port"),
@@ -18,6 +17,7 @@ SOURCE = {
     "secret": ("source/auth/secret", "usage"),
 }
 """Where a definition has what a step says."""
+OF_THE_SOURCE = {path.split("/")[1] for path, _ in SOURCE.values()}
 
 
 class StoragePool:
@@ -30,7 +30,7 @@ class StoragePool:
         xml = self._xml()
         if xml is None:
             return {"defined": {}, "active": False, "autostart": False}
-        told = dict(line.partition(":")[::2] for line in run(_virsh("pool-info", self.name)).splitlines())
+        told = dict(line.partition(":")[::2] for line in run([*VIRSH, "pool-info", self.name]).splitlines())
         return {
             "defined": definition(xml),
             "active": told.get("State", "").strip() == "running",
@@ -56,24 +56,24 @@ class StoragePool:
             files.keep(self.hand.kept(number, ".xml"), xml.encode())
         wanted = self._wanted()
         if wanted and wanted != before["defined"]:
-            self._define(rendered(self.name, wanted, _uuid(xml)))
+            self._define(led(xml, rendered(self.name, wanted, _uuid(xml))))
         if not before["autostart"]:
-            run(_virsh("pool-autostart", self.name))
+            run([*VIRSH, "pool-autostart", self.name])
         if not before["active"]:
-            run(_virsh("pool-start", self.name))
+            run([*VIRSH, "pool-start", self.name])
 
     def undo(self, number: int, before: State) -> None:
         now = self.look()
         if now["active"] and not before["active"]:
-            run(_virsh("pool-destroy", self.name))
+            run([*VIRSH, "pool-destroy", self.name])
         if not before["defined"]:
             if now["defined"]:
-                run(_virsh("pool-undefine", self.name))
+                run([*VIRSH, "pool-undefine", self.name])
             return
         if now["defined"] != before["defined"]:
             self._define(files.kept(self.hand.kept(number, ".xml")).decode())
         if not before["autostart"]:
-            run(_virsh("pool-autostart", "--disable", self.name))
+            run([*VIRSH, "pool-autostart", "--disable", self.name])
 
     def _wanted(self) -> Dict[str, str]:
         """What it is to be defined as; nothing where that stays."""
@@ -81,12 +81,13 @@ class StoragePool:
         return dict(dict.fromkeys(SOURCE, ""), type=self.step["type"], **told) if told else {}
 
     def _xml(self) -> Optional[str]:
-        rc, out, _ = result(_virsh("pool-dumpxml", "--inactive", self.name))
-        return out if rc == 0 else None
+        """Its definition, None where there is none; raises Refused where libvirt does not answer."""
+        there = self.name in run([*VIRSH, "pool-list", "--all", "--name"]).split()
+        return run([*VIRSH, "pool-dumpxml", "--inactive", self.name]) if there else None
 
     def _define(self, xml: str) -> None:
         with files.private(xml) as file:
-            run(_virsh("pool-define", file.name))
+            run([*VIRSH, "pool-define", file.name])
 
 
 def definition(xml: str) -> Dict[str, str]:
@@ -120,9 +121,17 @@ def rendered(name: str, told: Dict[str, str], uuid: str) -> str:
     )
 
 
+def led(old: Optional[str], new: str) -> str:
+    """The old definition with the source that a new one has; what else it says stays, where it is of one type."""
+    if old is None:
+        return new
+    kept, told = (ElementTree.fromstring(xml) for xml in (old, new))
+    source, fresh = kept.find("source"), told.find("source")
+    if source is None or fresh is None or kept.get("type") != told.get("type"):
+        return new
+    source[:] = [*fresh, *(one for one in source if one.tag not in OF_THE_SOURCE)]
+    return ElementTree.tostring(kept, encoding="unicode")
+
+
 def _uuid(xml: Optional[str]) -> str:
     return ElementTree.fromstring(xml).findtext("uuid") or "" if xml else ""
-
-
-def _virsh(*words: str) -> List[str]:
-    return ["virsh", "-q", "-c", URI, *words]

@@ -6,10 +6,9 @@ from typing import Any, Callable, Dict, List, Optional
 from xml.sax.saxutils import escape
 
 from remediate.hand import ceph_ini, edits, files, ini, keys, packages, pools, services, tgt
-from remediate.hand.commands import result, run
+from remediate.hand.commands import VIRSH, result, run
 from remediate.hand.files import Content, Json, Refused, State
 
-URI = "qemu:///system"
 SECRETS = "/etc/libvirt/secrets"
 KEYRINGS = "/etc/ceph"
 DIRECTORY_MODE = 0o755
@@ -443,9 +442,9 @@ KINDS: Dict[str, Any] = {
 
 
 def _virsh(*words: str) -> str:
-    return run(["virsh", "-q", "-c", URI, *list(words)])
+    return run([*VIRSH, *words])
 
 
 def _virsh_or_none(*words: str) -> Optional[str]:
-    rc, out, _ = result(["virsh", "-q", "-c", URI, *list(words)])
+    rc, out, _ = result([*VIRSH, *words])
     return out if rc == 0 else None

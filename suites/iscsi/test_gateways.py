@@ -13,9 +13,10 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.iscsi import Gateway, GatewayConfig, Target
 from fixtures.facts.run import Facts
 from fixtures.iscsi import (
-    EVERYBODY,
     IN_USE,
+    access_problems,
     addresses_of_gateways,
+    exported,
     gateway_of,
     gateways,
     section,
@@ -167,17 +168,13 @@ def test_target_exports_what_initiators_are_to_have(iscsi_gateway: HostFacts, cl
     states = {"now": gateway.live, "after the next start": gateway.kept}
     for when, told in states.items():
         _expect_whole(iscsi_gateway.name, when, target_of(cloud, told, f"{iscsi_gateway.name}: targets"), cloud)
-    lacking = {image: why for image in _given(cloud) if (why := _not_open(cloud, facts, image))}
+    lacking = {image: why for image in section(cloud).images if (why := _not_open(cloud, facts, image))}
     assert not lacking, finding(
         iscsi_gateway.name,
         found=lacking,
         expected="images that exist, and that a gateway has open",
         remedy="rbd ls POOL, rbd status POOL/IMAGE; start the gateway anew where it lost the image",
     )
-
-
-def _given(cloud: Cloud) -> list[str]:
-    return sorted({image for one in section(cloud).initiators.values() for image in one.images})
 
 
 def _expect_whole(host: str, when: str, target: Target | None, cloud: Cloud) -> None:
@@ -193,14 +190,9 @@ def _expect_whole(host: str, when: str, target: Target | None, cloud: Cloud) -> 
 
 
 def _target_problems(target: Target, cloud: Cloud) -> Iterator[str]:
-    served = {lun.image for lun in target.luns if lun.store == "rbd" and lun.online and not lun.readonly}
-    yield from (f"{image} is not exported" for image in _given(cloud) if image not in served)
-    names = {one.iqn for one in section(cloud).initiators.values()}
-    if EVERYBODY in target.acl or not target.acl:
-        yield f"lets in {'everybody' if target.acl else 'nobody'}"
-    yield from (f"does not let in {name}" for name in sorted(names - set(target.acl)))
-    strange = {one for one in target.acl if one.startswith("iqn.")} - names
-    yield from (f"lets in {name}, which the cloud file does not name" for name in sorted(strange))
+    served = exported(target)
+    yield from (f"{image} is not exported" for image in section(cloud).images if image not in served)
+    yield from access_problems(cloud, target)
     if section(cloud).chap and not target.users:
         yield "asks for no password"
     if section(cloud).served_by == "ceph-iscsi" and len({it for own in target.portals.values() for it in own}) < FEWEST:

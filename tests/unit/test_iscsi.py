@@ -28,7 +28,7 @@ from fixtures.facts.iscsi import (
     Volume,
 )
 from fixtures.facts.run import Facts
-from fixtures.observe.collector import iscsi
+from fixtures.observe.collector import iscsi, tgt_conf
 from fixtures.observe.collector.base import StepFailed
 from fixtures.observe.collector.redact import Redactor
 from suites.iscsi import test_gateways as gateway_checks
@@ -141,6 +141,28 @@ def test_what_tgt_keeps_is_read_through_includes_and_without_passwords(tmp_path:
         (3, "/dev/sdb", "rdwr", "igw"),
     ]
     assert target.acl == ("10.70.15.12", CLIENT)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("\tbs-type\trbd", ("bs-type", "rbd")),
+        ("bs-type = rbd  # of Ceph", ("bs-type", "rbd")),
+        ("incominguser u 01234567=9\\#>", ("incominguser", "u 01234567=9#>")),
+        ('bsopts "id=igw"', ("bsopts", "id=igw")),
+        ("</target>", ("</target", "")),
+        ("<target iqn.x:y >", ("<target", "iqn.x:y")),
+        ("  # driver iscsi", ("", "")),
+    ],
+)
+def test_lines_of_tgt_are_read_as_tgt_admin_does(line: str, told: tuple[str, str]) -> None:
+    assert tgt_conf.directive(line) == told
+
+
+def test_without_an_address_everybody_will_be_let_in(tmp_path: Path) -> None:
+    path = _conf(tmp_path, f"<target {TARGET}>\n initiator-name {CLIENT}\n</target>\n")
+    (target,) = _targets(iscsi.KeptTargets(path, Redactor(b"salt")).read())
+    assert target.acl == (CLIENT, "ALL")
 
 
 def test_a_store_that_is_told_for_a_lun_alone_comes_too_late(tmp_path: Path) -> None:
