@@ -15,6 +15,7 @@ from lab import process
 from lab.cgroup import Group
 from lab.errors import LabError
 from lab.machine import Machine
+from lab.releases import Release
 
 # Raise it when what identity() writes changes: it is part of the provisioning key.
 IDENTITY = 1
@@ -54,12 +55,12 @@ class Host:
         """Whether any process of the host is there."""
         return self.group.alive()
 
-    def boot(self, suite: str) -> None:
+    def boot(self, release: Release) -> None:
         """Start the container; returns at once, see wait_booted()."""
         self._prepare()
         self.group.create()
         join = "".join(f"echo $$ >{shlex.quote(str(path))}/cgroup.procs; " for path in self.group.paths())
-        inner = f"{self._mount()} && exec {shlex.join(self._container(suite))}"
+        inner = f"{self._mount()} && exec {shlex.join(self._container(release))}"
         # The mount lives in the container's own namespace: it cannot outlive the container.
         detached = [
             "setsid",
@@ -89,11 +90,11 @@ class Host:
             every=0.2,
         )
 
-    def identity(self, subnet: IPv4Network, names: Mapping[str, str], key: str) -> str:
+    def identity(self, subnet: IPv4Network, names: Mapping[str, str], key: str, release: Release) -> str:
         """Write who the host is into its layer, before its first boot; its ssh host key."""
         self._prepare()
         private, public = self._host_key()
-        files = _identity_files(self.machine, subnet, names) | {
+        files = _identity_files(self.machine, subnet, names, release) | {
             "etc/ssh/ssh_host_ed25519_key": (0o600, private),
             "etc/ssh/ssh_host_ed25519_key.pub": (0o644, public),
             "root/.ssh/authorized_keys": (0o600, key),
@@ -152,9 +153,8 @@ class Host:
         options = f"lowerdir={layers},upperdir={self.run_layer},workdir={self.folder / 'work'},volatile"
         return shlex.join(["mount", "-t", "overlay", f"lab-{self.name}", "-o", options, str(self.folder / "root")])
 
-    def _container(self, suite: str) -> list[str]:
-        # A Debian newer than this wants cgroup2 alone at its /sys/fs/cgroup.
-        unified = [] if suite == "bookworm" else ["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1"]
+    def _container(self, release: Release) -> list[str]:
+        unified = ["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1"] if release.unified_groups else []
         environment = [f"{name}={value}" for name, value in process.CLEAN_ENVIRONMENT.items()]
         return [
             "env",
@@ -196,7 +196,9 @@ class Host:
         return text[-2000:].strip() or "(it is empty)"
 
 
-def _identity_files(machine: Machine, subnet: IPv4Network, names: Mapping[str, str]) -> dict[str, tuple[int, str]]:
+def _identity_files(
+    machine: Machine, subnet: IPv4Network, names: Mapping[str, str], release: Release
+) -> dict[str, tuple[int, str]]:
     table = "".join(f"{address}\t{name}\n" for name, address in names.items())
     network = (
         f"[Match]\nName=host0\n\n[Network]\nAddress={machine.address}/{subnet.prefixlen}\n"
@@ -208,7 +210,7 @@ def _identity_files(machine: Machine, subnet: IPv4Network, names: Mapping[str, s
         "etc/hostname": (0o644, f"{machine.name}\n"),
         "etc/hosts": (0o644, f"127.0.0.1\tlocalhost\n{table}"),
         "etc/systemd/network/10-host0.network": (0o644, network),
-        "etc/ssh/sshd_config.d/lab.conf": (0o644, daemon),
+        "etc/ssh/sshd_config.d/lab.conf": (0o644, daemon + release.sshd),
     }
 
 

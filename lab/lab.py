@@ -14,11 +14,13 @@ from lab.host import Host
 from lab.machine import Machine
 from lab.network import Bridge
 from lab.plan import PROFILES, Plan, Profile, addresses
+from lab.releases import Release, release_of
 from lab.roles import ROLES
 from lab.schedule import in_parallel
 from lab.state import Record, State
 
 ROLES_FOLDER = Path(__file__).parent / "roles"
+_RELEASES = Path(__file__).parent / "releases.py"
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,13 @@ class Lab:
     def of(cls, state: State, profile: Profile, suite: str, subnet: IPv4Network) -> "Lab":
         """The lab that the present code would make."""
         _refuse_unknown_roles(profile)
+        release = release_of(suite)
         machines = _machines(state.lab, profile, subnet)
-        base = Base.of(suite, _packages(profile))
+        base = Base.of(suite, _packages(profile, release))
         bridge = Bridge(state.lab, str(state.folder), subnet)
         return cls(
             state=state,
-            plan=Plan(profile, machines, state.secrets, subnet, state.access),
+            plan=Plan(profile, machines, state.secrets, subnet, state.access, release),
             bridge=bridge,
             base=base,
             hosts=tuple(
@@ -69,7 +72,7 @@ class Lab:
         digest = hashlib.sha256()
         for part in (self.base.key, self.plan.profile.name, self.plan.subnet, host.IDENTITY):
             digest.update(f"{part}\0".encode())
-        for path in [PROFILES / f"{self.plan.profile.name}.toml", *_sources(ROLES_FOLDER)]:
+        for path in [PROFILES / f"{self.plan.profile.name}.toml", _RELEASES, *_sources(ROLES_FOLDER)]:
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
         return digest.hexdigest()[:16]
 
@@ -98,11 +101,11 @@ def _machines(lab: str, profile: Profile, subnet: IPv4Network) -> dict[str, Mach
     return {name: Machine(name, places[name], roles, Group(lab, name)) for name, roles in profile.machines.items()}
 
 
-def _packages(profile: Profile) -> set[str]:
+def _packages(profile: Profile, release: Release) -> set[str]:
     # All but those apart, so that profiles with other role sets still share one base.
     here = {role for roles in profile.machines.values() for role in roles}
     wanted = (role for role in ROLES.values() if not role.apart or role.name in here)
-    return {package for role in wanted for package in role.packages}
+    return {package for role in wanted for package in role.packages_on(release)}
 
 
 def _refuse_unknown_roles(profile: Profile) -> None:

@@ -230,7 +230,7 @@ def _how_to_reach(access: Path) -> str:
 
 def _boot(lab: Lab, progress: Progress) -> None:
     lab.bridge.create()
-    on_each([host for host in lab.hosts if not host.alive()], lambda host: host.boot(lab.base.suite))
+    on_each([host for host in lab.hosts if not host.alive()], lambda host: host.boot(lab.plan.release))
     on_each(lab.hosts, lambda host: host.wait_booted())
     progress.say(f"booted: {', '.join(host.name for host in lab.hosts)}")
 

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lab.errors import LabError
 from lab.machine import Machine
+from lab.releases import Release
 
 PROFILES = Path(__file__).parent / "profiles"
 FIRST_HOST = 10
@@ -138,6 +139,7 @@ class Plan:
     secrets: Secrets
     subnet: IPv4Network
     access: Path
+    release: Release
 
     def with_role(self, role: str) -> list[Machine]:
         """The machines that carry a role, in the profile's order."""

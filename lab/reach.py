@@ -23,7 +23,7 @@ def _known_hosts(lab: Lab, public: str) -> str:
     lines: dict[str, str] = {}
 
     def identify(host: Host) -> None:
-        host_key = host.identity(lab.plan.subnet, names, public)
+        host_key = host.identity(lab.plan.subnet, names, public, lab.plan.release)
         lines[host.name] = f"{host.name},{host.machine.address} {host_key}"
 
     in_parallel(

@@ -8,6 +8,7 @@ from lab.errors import LabError
 from lab.faults import broken
 from lab.host import Host
 from lab.lab import Lab
+from lab.releases import Release
 from lab.roles import ROLES
 from lab.schedule import in_parallel
 
@@ -76,7 +77,7 @@ def _look(lab: Lab) -> dict[str, HostStatus]:
 
     def task(host: Host) -> Callable[[], None]:
         def look() -> None:
-            found[host.name] = _host(host)
+            found[host.name] = _host(host, lab.plan.release)
 
         return look
 
@@ -84,16 +85,16 @@ def _look(lab: Lab) -> dict[str, HostStatus]:
     return found
 
 
-def _host(host: Host) -> HostStatus:
+def _host(host: Host, release: Release) -> HostStatus:
     running = host.group.init() is not None
-    roles = host.machine.roles
-    units = [unit for role in roles for unit in ROLES[role].units]
+    of_roles = {role: ROLES[role].units_on(release) for role in host.machine.roles}
+    units = [unit for those in of_roles.values() for unit in those]
     states = _states(host, units) if running and units else {}
     return HostStatus(
         host.name,
         host.machine.address,
         running,
-        {role: {unit: states.get(unit, "unknown") for unit in ROLES[role].units} for role in roles},
+        {role: {unit: states.get(unit, "unknown") for unit in those} for role, those in of_roles.items()},
     )
 
 

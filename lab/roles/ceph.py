@@ -95,7 +95,7 @@ def _mon(machine: Machine, plan: Plan) -> None:
     units.patient(machine, "ceph-mon@a")
     units.start(machine, "ceph.target", "ceph-mon.target", "ceph-mon@a")
     machine.wait("the monitor is in quorum", "ceph --connect-timeout 5 mon stat")
-    machine.run("ceph config assimilate-conf -i - >/dev/null", stdin=ini.render(_STORED))
+    machine.run("ceph config assimilate-conf -i - >/dev/null", stdin=ini.render(ini.merge(_STORED, plan.release.ceph)))
     machine.run("ceph mon enable-msgr2; ceph osd set-require-min-compat-client mimic 2>&1")
     _hand_out_admin(machine, plan)
 
@@ -114,8 +114,17 @@ ceph auth get-or-create mgr.{id} mon 'allow profile mgr' osd 'allow *' mds 'allo
 chown -R ceph:ceph $dir; chmod 600 $dir/keyring
 """
 
+# Where a module would hash a password: what is enabled here never does.
+_IMPORT_BCRYPT_LATE = """
+cd /usr/share/ceph/mgr
+sed -i -e '/^import bcrypt$/d' -e '/^def password_hash(/a\\    import bcrypt' mgr_util.py
+python3 -m py_compile mgr_util.py
+"""
+
 
 def _mgr(machine: Machine, plan: Plan) -> None:
+    if plan.release.bcrypt_in_rust:
+        machine.run(_IMPORT_BCRYPT_LATE)
     for name in MANAGERS:
         machine.run(_MAKE_MGR.format(id=name))
     units.patient(machine, *_MGR_UNITS, more={"Unit": {"After": "ceph-mon.target"}})

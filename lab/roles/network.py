@@ -1,17 +1,103 @@
-"""Neutron with Linux bridges: the server, a hypervisor's agent, and those that give guests addresses and metadata."""
+"""Neutron: the server, a hypervisor's agent, and those that give guests addresses and metadata.
+
+Guests are on Linux bridges, joined by VXLAN; or, where Neutron has no driver for those any more, on Open vSwitch in
+user space, by VLANs on tunnels of the kernel's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from lab.machine import Machine
 from lab.plan import Plan
-from lab.roles import backing, identity, ini, services, units
+from lab.releases import Plugging
+from lab.roles import backing, identity, ini, overlay, services, units
 from lab.roles.role import Role, machine_with, poll
 
 _MAIN = "/etc/neutron/neutron.conf"
 _ML2 = "/etc/neutron/plugins/ml2/ml2_conf.ini"
-_AGENT = "/etc/neutron/plugins/ml2/linuxbridge_agent.ini"
 _DHCP = "/etc/neutron/dhcp_agent.ini"
 _METADATA = "/etc/neutron/metadata_agent.ini"
 _SERVER = ("neutron-api", "neutron-rpc-server")
 _FOR_GUESTS = ("neutron-dhcp-agent", "neutron-metadata-agent")
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """One way to plug guests in."""
+
+    name: str
+    """As agents have it for an interface of their own; also in the names of the agent and its file."""
+    ml2: ini.Config
+    agent: Callable[[Machine], ini.Config]
+    api_groups: ini.Config
+    """Security groups as the API has them, and as the agents keep them."""
+    groups: ini.Config
+    experimental: ini.Config
+    defaults: ini.Section
+    prepare: Callable[[Machine, Plan], None]
+
+    @property
+    def unit(self) -> str:
+        return f"neutron-{self.name}-agent"
+
+    @property
+    def file(self) -> str:
+        return f"/etc/neutron/plugins/ml2/{self.name}_agent.ini"
+
+
+def _ml2(mechanisms: str, kind: str) -> ini.Section:
+    return {
+        "type_drivers": f"flat,{kind}",
+        "tenant_network_types": kind,
+        "mechanism_drivers": mechanisms,
+        "extension_drivers": "port_security",
+    }
+
+
+def _groups(driver: str, *, enabled: bool) -> ini.Config:
+    return {"securitygroup": {"firewall_driver": driver, "enable_security_group": enabled}}
+
+
+def _vxlan(machine: Machine) -> ini.Config:
+    return {"vxlan": {"enable_vxlan": True, "local_ip": machine.address, "l2_population": True}}
+
+
+def _in_user_space(_machine: Machine) -> ini.Config:
+    return {"ovs": {"datapath_type": "netdev", "bridge_mappings": f"{overlay.NAME}:{overlay.BRIDGE}"}}
+
+
+_DRIVERS: dict[Plugging, _Driver] = {
+    "linuxbridge": _Driver(
+        name="linuxbridge",
+        ml2={"ml2": _ml2("linuxbridge,l2population", "vxlan"), "ml2_type_vxlan": {"vni_ranges": "1:1000"}},
+        agent=_vxlan,
+        # The kernel has no br_netfilter: agents could write rules, and none would ever match. The API has groups all
+        # the same.
+        api_groups=_groups("noop", enabled=True),
+        groups=_groups("noop", enabled=False),
+        experimental={"experimental": {"linuxbridge": True}},
+        defaults={},
+        prepare=lambda machine, plan: None,
+    ),
+    "openvswitch": _Driver(
+        name="openvswitch",
+        ml2={
+            "ml2": _ml2("openvswitch", "vlan"),
+            "ml2_type_vlan": {"network_vlan_ranges": f"{overlay.NAME}:1:1000"},
+        },
+        agent=_in_user_space,
+        # The switch tracks connections itself.
+        api_groups=_groups("openvswitch", enabled=True),
+        groups=_groups("openvswitch", enabled=True),
+        experimental={},
+        defaults={"global_physnet_mtu": overlay.MTU},
+        prepare=lambda machine, plan: overlay.set_up(machine, plan, "neutron-agent"),
+    ),
+}
+
+
+def _driver(plan: Plan) -> _Driver:
+    return _DRIVERS[plan.release.plugging]
 
 
 def _common(plan: Plan) -> ini.Config:
@@ -26,10 +112,11 @@ def _common(plan: Plan) -> ini.Config:
             "rpc_workers": 1,
             "notify_nova_on_port_status_changes": True,
             "notify_nova_on_port_data_changes": True,
+            **_driver(plan).defaults,
         },
         # A first report that meets no server yet is repeated only after the interval.
         "agent": {"root_helper": "sudo neutron-rootwrap /etc/neutron/rootwrap.conf", "report_interval": 5},
-        "experimental": {"linuxbridge": True},
+        **_driver(plan).experimental,
         "oslo_concurrency": {"lock_path": "/var/lock/neutron"},
         "oslo_policy": {"policy_dirs": "/etc/neutron/policy.d"},
     }
@@ -50,27 +137,13 @@ def _server_config(plan: Plan) -> ini.Config:
     return ini.merge(_common(plan), identity.token_checks(plan, "neutron"), server)
 
 
-_ML2_CONFIG: ini.Config = {
-    "ml2": {
-        "type_drivers": "flat,vxlan",
-        "tenant_network_types": "vxlan",
-        "mechanism_drivers": "linuxbridge,l2population",
-        "extension_drivers": "port_security",
-    },
-    "ml2_type_vxlan": {"vni_ranges": "1:1000"},
-}
-# The kernel has no br_netfilter: agents could write rules, and none would ever match. The API has groups all the same.
-_API_GROUPS: ini.Config = {"securitygroup": {"firewall_driver": "noop", "enable_security_group": True}}
-_NO_GROUPS: ini.Config = {"securitygroup": {"firewall_driver": "noop", "enable_security_group": False}}
-
-
-def _write(machine: Machine, config: ini.Config, groups: ini.Config) -> None:
+def _write(machine: Machine, plan: Plan, config: ini.Config, groups: ini.Config) -> None:
     machine.write(_MAIN, ini.render(config), mode=0o640, owner="root:neutron")
-    machine.write(_ML2, ini.render(ini.merge(_ML2_CONFIG, groups)), mode=0o640, owner="root:neutron")
+    machine.write(_ML2, ini.render(ini.merge(_driver(plan).ml2, groups)), mode=0o640, owner="root:neutron")
 
 
 def _server(machine: Machine, plan: Plan) -> None:
-    _write(machine, _server_config(plan), _API_GROUPS)
+    _write(machine, plan, _server_config(plan), _driver(plan).api_groups)
     units.single_worker(machine, "/etc/neutron/neutron-api-uwsgi.ini")
     machine.run(
         f"runuser -u neutron -- neutron-db-manage --config-file {_MAIN} --config-file {_ML2} upgrade heads 2>/dev/null"
@@ -86,15 +159,17 @@ def _server_ready(machine: Machine, plan: Plan) -> None:
 
 
 def _agent(machine: Machine, plan: Plan) -> None:
-    _write(machine, _common(plan), _NO_GROUPS)
-    vxlan: ini.Config = {"vxlan": {"enable_vxlan": True, "local_ip": machine.address, "l2_population": True}}
-    machine.write(_AGENT, ini.render(ini.merge(vxlan, _NO_GROUPS)), mode=0o640, owner="root:neutron")
-    units.patient(machine, "neutron-linuxbridge-agent")
-    units.enable(machine, "neutron-linuxbridge-agent")
+    driver = _driver(plan)
+    _write(machine, plan, _common(plan), driver.groups)
+    own = ini.render(ini.merge(driver.agent(machine), driver.groups))
+    machine.write(driver.file, own, mode=0o640, owner="root:neutron")
+    driver.prepare(machine, plan)
+    units.patient(machine, driver.unit)
+    units.enable(machine, driver.unit)
 
 
 def _agent_ready(machine: Machine, plan: Plan) -> None:
-    services.agent_reported(plan, machine, "neutron-linuxbridge-agent")
+    services.agent_reported(plan, machine, _driver(plan).unit)
 
 
 def metadata_proxy(plan: Plan) -> ini.Section:
@@ -105,7 +180,7 @@ def metadata_proxy(plan: Plan) -> ini.Section:
 def _guests(machine: Machine, plan: Plan) -> None:
     """Addresses, and the way to the metadata, from one name space for each network."""
     dhcp: ini.Config = {
-        "DEFAULT": {"interface_driver": "linuxbridge", "enable_isolated_metadata": True, "force_metadata": True}
+        "DEFAULT": {"interface_driver": _driver(plan).name, "enable_isolated_metadata": True, "force_metadata": True}
     }
     metadata: ini.Config = {
         "DEFAULT": {
@@ -134,6 +209,6 @@ ROLES = (
         after=("database", "messaging"),
         ready=_server_ready,
     ),
-    Role("neutron-agent", ("neutron-linuxbridge-agent",), ("neutron-linuxbridge-agent",), _agent, ready=_agent_ready),
+    Role("neutron-agent", (), (), _agent, ready=_agent_ready),
     Role("neutron-dhcp", _FOR_GUESTS, _FOR_GUESTS, _guests, after=("neutron-agent",), ready=_guests_ready),
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lab.machine import LabError, Machine
 from lab.plan import Plan
+from lab.releases import Release
 
 Task = Callable[[Machine, Plan], None]
 
@@ -22,6 +23,14 @@ class Role:
     ready: Task | None = None
     apart: bool = False
     """Its packages are only in the base of labs that have it: the others' is built as fast as without it."""
+
+    def packages_on(self, release: Release) -> tuple[str, ...]:
+        """What it needs on a release."""
+        return (*self.packages, *release.packages.get(self.name, ()))
+
+    def units_on(self, release: Release) -> tuple[str, ...]:
+        """What it runs on a release."""
+        return (*self.units, *release.units.get(self.name, ()))
 
 
 def machine_with(plan: Plan, role: str) -> Machine:

@@ -12,6 +12,7 @@ from lab.cgroup import Group
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.plan import Plan, Profile, Secrets, addresses
+from lab.releases import release_of
 from tests.collecting import collected_checks
 
 PROJECT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def _plan(profile: str, folder: Path) -> Plan:
     named = [read.options[key] for key in ("volume_secret", "ephemeral_secret") if key in read.options]
     for name in ("admin", "fsid-uuid", "iscsi-chap", *named):
         secrets.get(name)
-    return Plan(read, machines, secrets, SUBNET, folder)
+    return Plan(read, machines, secrets, SUBNET, folder, release_of(read.suite))
 
 
 def _fitting(*profiles: str) -> set[str]:
