@@ -209,6 +209,12 @@ def test_holes_are_told_by_floor_changelog_or_number(
     assert found == open_
 
 
+@pytest.mark.parametrize(("glance", "open_"), [("2:30.0.0-3", True), ("2:30.0.0-3+deb13u1", False)])
+def test_a_floor_is_of_its_distribution(glance: str, open_: bool) -> None:
+    found = list(verdicts(_host(distro="debian 13"), {"python3-glance": glance}))
+    assert [(verdict.advisory.id, verdict.open) for verdict in found] == [("OSSA-2026-004", open_)]
+
+
 def test_a_distribution_that_tells_nothing_is_not_measured() -> None:
     host = _host(distro="ubuntu 22.04", packages={"python3-nova": "3:26.2.2-0ubuntu1"}, system=System(fixes={}))
     with pytest.raises(NotMeasured, match="OSSA-2024-001"):
