@@ -219,7 +219,7 @@ def _pool_problems(host: HostFacts, pool: StoragePool, cloud: Cloud, facts: Fact
         yield f"is of type {pool.type}"
     if pool.target != told.target:
         yield f"leads to {pool.target or 'no target'}"
-    yield from _host_problems(host, pool, cloud, facts)
+    yield from _host_problems(pool, cloud, facts)
     if told.chap:
         yield from _login_problems(pool, cloud, facts, host)
     if kind == "iscsi" and not pool.path.startswith(STABLE):
@@ -228,9 +228,11 @@ def _pool_problems(host: HostFacts, pool: StoragePool, cloud: Cloud, facts: Fact
     yield from (f"{one.name} leads to the same target" for one in others if one.target == told.target)
 
 
-def _host_problems(host: HostFacts, pool: StoragePool, cloud: Cloud, facts: Facts) -> Iterator[str]:
-    addresses = need(pool.addresses, f"{host.name}: pool {pool.name}: {pool.host or 'no host'}")
-    if not set(addresses) & addresses_of_gateways(cloud, facts):
+def _host_problems(pool: StoragePool, cloud: Cloud, facts: Facts) -> Iterator[str]:
+    told = pool.addresses
+    if not isinstance(told, tuple):
+        yield f"leads to {pool.host}, which {told.unreadable}" if told else "leads to no host"
+    elif not set(told) & addresses_of_gateways(cloud, facts):
         yield f"leads to {pool.host}, which is no gateway"
     if pool.port not in (0, section(cloud).port):
         yield f"asks at port {pool.port}"

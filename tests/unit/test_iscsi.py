@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from pydantic import TypeAdapter
 
 from fixtures.cloud import Cloud, load_cloud
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.ceph import Exported
 from fixtures.facts.files import File
 from fixtures.facts.host import Listener, Service, Unit
@@ -31,6 +32,7 @@ from fixtures.facts.run import Facts
 from fixtures.observe.collector import iscsi, tgt_conf
 from fixtures.observe.collector.base import StepFailed
 from fixtures.observe.collector.redact import Redactor
+from fixtures.scratch.luns import LunGuests
 from suites.iscsi import test_gateways as gateway_checks
 from suites.iscsi import test_initiators as initiator_checks
 from tests.unit.test_remediate_plan import the_facts, with_host, with_option
@@ -437,6 +439,36 @@ def test_what_is_wrong_with_a_gateway_is_told(check: Check, gateway: Gateway, sa
 def test_what_is_wrong_with_an_initiator_is_told(check: Check, initiator: Initiator, said: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=said):
         check(_facts(initiator=initiator), _cloud(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"host": "", "addresses": None}, "leads to no host"),
+        ({"addresses": Unreadable(unreadable="does not resolve on this host")}, "leads to gateway, which does not"),
+        ({"addresses": ("192.0.2.1",)}, "leads to gateway, which is no gateway"),
+        ({"type": "dir", "host": "", "addresses": None}, "is of type dir"),
+    ],
+)
+def test_a_pool_that_leads_nowhere_is_told(changed: dict[str, Any], said: str, tmp_path: Path) -> None:
+    pools = _initiator().pools
+    assert not isinstance(pools, Unreadable)
+    initiator = _initiator(pools=(pools[0].model_copy(update=changed),))
+    with pytest.raises(AssertionError, match=said):
+        _on_initiator(initiator_checks.test_pool_leads_to_the_target)(_facts(initiator=initiator), _cloud(tmp_path))
+
+
+def test_a_guest_of_a_killed_run_is_waited_for_and_blamed_on_nobody() -> None:
+    asked: list[str] = []
+
+    def run(command: str, *args: str, **more: Any) -> Any:
+        asked.append(command.split()[0])
+        return SimpleNamespace(rc=1, stderr="Unit ceph-osc-lun-guest.timer was already loaded")
+
+    guests = LunGuests(cast(Any, {"h": SimpleNamespace(run=run)}), cast(Any, None), "rbd/scratch")
+    with pytest.raises(NotMeasured, match="already loaded"), guests.booted("h", "pool", "unit:0:0:1"):
+        pytest.fail("no guest was started")
+    assert asked == ["systemd-run"], "what another run armed is left to it"
 
 
 def test_ceph_iscsi_is_told_to_be_in_maintenance(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from remediate.hand import edits, files, keys, packages, services, steps
+from remediate.hand import commands, edits, files, keys, packages, services, steps
 from remediate.hand.files import Json, Refused
 from remediate.hand.steps import Daemons, Hand
 
@@ -424,6 +424,12 @@ def test_a_job_is_told_by_what_it_makes_and_only_what_ends_is_one(
             patch.setitem(told, name, value)
             with pytest.raises(Refused, match="Type=oneshot"):
                 job.look()
+
+
+def test_what_programs_print_is_in_no_persons_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert commands.run(["sh", "-c", "echo $LC_ALL"]) == "C\n"
+    assert commands.run(["sh", "-c", "echo $LC_ALL $MORE"], env={"MORE": "x"}) == "C x\n"
 
 
 def test_cinders_schema_is_told_by_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
