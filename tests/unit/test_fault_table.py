@@ -118,6 +118,16 @@ def test_faults_can_be_made_on_the_labs_that_they_fit(profile: str, tmp_path: Pa
             faults.check(plan, fault)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/remediation.md"])
+def test_the_documentation_tells_how_many_faults_are_left(page: str) -> None:
+    seen = [fault for fault in FAULTS.values() if fault.fails]
+    left = sum(bool(fault.left) for fault in seen)
+    told = (
+        f"{len(seen)} faults that checks without journeys see, {len(seen) - left} are for a repair, and {left} are left"
+    )
+    assert told in " ".join((PROJECT / page).read_text().split())
+
+
 def test_every_fault_fits_a_lab() -> None:
     assert set(FAULTS) - _fitting(*PROFILES) == set()
 
