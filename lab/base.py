@@ -117,19 +117,24 @@ class Base:
     def taken(self, user: State, progress: Progress) -> Iterator[None]:
         """Build it unless it is there; within the block, a lab's state comes to refer to it.
 
-        Afterwards, bases that no lab refers to any more are removed. One command at a time on a
-        machine, so that none removes what another has just built; a lab that refers to it already waits for nobody.
+        Afterwards, bases that no lab refers to any more are removed. On a machine one command at a time builds, and
+        one at a time takes or removes, so that none removes what another is about to take; who finds his base built
+        does not wait for another's.
         """
         if self.exists() and _is_of(user, self.path):
             yield
             return
         self.cache.mkdir(parents=True, exist_ok=True)
-        with _one_at_a_time(self.cache, progress):
-            if not self.exists():
-                self._build(progress)
-            self._note_user(user)
-            yield
-            self._remove_unused(progress)
+        while True:
+            with FileLock(self.cache / "bases.lock", timeout=3600):
+                if self.exists():
+                    self._note_user(user)
+                    yield
+                    self._remove_unused(progress)
+                    return
+            with _one_builder(self.cache, progress):
+                if not self.exists():
+                    self._build(progress)
 
     def _build(self, progress: Progress) -> None:
         progress.say(f"base: building {self.path} from {len(self.packages)} named packages, log {self.cache}/build.log")
@@ -150,6 +155,8 @@ class Base:
             write_private(users, json.dumps(sorted(folders)) + "\n")
 
     def _remove_unused(self, progress: Progress) -> None:
+        for stale in self.cache.glob("base-*.gone"):
+            shutil.rmtree(stale)
         for users in sorted(self.cache.glob("base-*.users")):
             path = users.with_suffix("")
             folders = [Path(folder) for folder in json.loads(users.read_text())]
@@ -157,8 +164,8 @@ class Base:
                 continue
             progress.say(f"base: removing {path}, which no lab uses any more")
             if path.exists():
-                path.rename(_part(path))  # a removal cut short leaves nothing that looks whole
-                shutil.rmtree(_part(path))
+                path.rename(_gone(path))  # a removal cut short leaves nothing that looks whole
+                shutil.rmtree(_gone(path))
             users.unlink()
 
     def _mmdebstrap(self, target: Path) -> None:
@@ -230,6 +237,10 @@ def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
+def _gone(path: Path) -> Path:
+    return path.with_name(f"{path.name}.gone")
+
+
 def _users_file(path: Path) -> Path:
     """Names the state folders of all labs that ever were made from a base."""
     return path.with_name(f"{path.name}.users")
@@ -259,7 +270,7 @@ def _proxies() -> dict[str, str]:
 
 
 @contextmanager
-def _one_at_a_time(cache: Path, progress: Progress) -> Iterator[None]:
+def _one_builder(cache: Path, progress: Progress) -> Iterator[None]:
     lock = FileLock(cache / "build.lock")
     try:
         lock.acquire(timeout=0)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from lab import cli, faults, preflight
 from lab.base import Base
@@ -65,6 +66,14 @@ def test_a_base_stays_while_any_lab_refers_to_it(tmp_path: Path) -> None:
     other.purge()
     _take(newer, tmp_path / "one")
     assert _bases(tmp_path / "cache") == {newer.path.name}
+
+
+def test_who_finds_his_base_built_does_not_wait_for_the_build_of_another(tmp_path: Path) -> None:
+    base = _base(tmp_path, "built")
+    _take(base, tmp_path / "one")
+    with FileLock(tmp_path / "cache" / "build.lock"):
+        _take(base, tmp_path / "other")
+    assert len(json.loads((tmp_path / "cache" / f"{base.path.name}.users").read_text())) == 2
 
 
 @pytest.mark.parametrize("text", ["{", '{"version": 99}', '{"version": 1, "strange": 1, "hosts": []}'])
