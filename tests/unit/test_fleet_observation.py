@@ -233,6 +233,7 @@ def test_a_fleet_is_observed_and_the_reasons_are_told_by_host(tmp_path: Path, mo
 
 def test_a_later_look_at_many_hosts_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(cloud: Cloud, keeping: Keeping, *_: Any, **options: Any) -> Facts:
+        assert not [*(keeping.hosts()._folder.parent).glob(UNFINISHED)]
         keeping.put("compute001", COMPUTE)
         return FACTS.model_copy(update={"hosts": keeping.hosts()})
 
