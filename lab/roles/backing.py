@@ -123,7 +123,8 @@ def _messaging_ready(machine: Machine, plan: Plan) -> None:
 
 
 def _cache(machine: Machine, plan: Plan) -> None:
-    machine.run(f"sed -i 's/^-l .*/-l {machine.address}/' /etc/memcached.conf")
+    # Since Debian 13 it has two addresses; the same one twice would be refused.
+    machine.run(f"sed -i -e '/^-l ::1/d' -e 's/^-l .*/-l {machine.address}/' /etc/memcached.conf")
     units.patient(machine, "memcached")
     units.start(machine, "memcached")
 
