@@ -104,8 +104,14 @@ def test_a_manager_is_active_with_a_standby(facts: Facts) -> None:
     assert not errors, finding(
         "managers", found=errors, expected="no module in error", remedy="ceph mgr fail; look at its log"
     )
+    lacking = [check.message for check in ceph.health_checks if check.code == "MGR_MODULE_DEPENDENCY"]
     assert need(ceph.rbd_support, "rbd_support"), finding(
-        f"manager {ceph.mgr_active}", found="rbd_support does not answer", expected="an answer", remedy="ceph mgr fail"
+        f"manager {ceph.mgr_active}",
+        found="; ".join(["rbd_support does not answer", *lacking]),
+        expected="an answer",
+        remedy="ceph health detail tells what its modules lack: no other manager has it either"
+        if lacking
+        else "ceph mgr fail",
     )
 
 

@@ -81,6 +81,21 @@ def test_the_monitors_own_complaint_about_clocks_is_a_finding() -> None:
         cluster.test_monitors_clocks_agree(_with(clock_skews={"a": 0.0, "b": 0.0}, health_checks=(said,)))
 
 
+# ceph.mgr.active: a manager's modules have what they need on the lab.
+
+
+def test_a_manager_without_rbd_support_is_a_finding() -> None:
+    with pytest.raises(AssertionError, match=r"rbd_support does not answer.*ceph mgr fail"):
+        cluster.test_a_manager_is_active_with_a_standby(_with(mgr_standbys=("y",), rbd_support=False))
+
+
+def test_modules_that_lack_something_are_no_reason_to_change_managers() -> None:
+    said = HealthCheck(code="MGR_MODULE_DEPENDENCY", severity="HEALTH_WARN", message="13 mgr modules have failed")
+    facts = _with(mgr_standbys=("y",), rbd_support=False, health_checks=(said,))
+    with pytest.raises(AssertionError, match=r"rbd_support does not answer; 13 mgr modules have failed.*health detail"):
+        cluster.test_a_manager_is_active_with_a_standby(facts)
+
+
 # ceph.auth.nova.images_write: the lab's shared user reads images only, as most clouds' does.
 
 
