@@ -52,7 +52,7 @@ _TRIXIE: Final = Release(
         "libvirt": ("libvirt-daemon-lock",),
     },
     units={"neutron-agent": ("openvswitch-switch", "neutron-openvswitch-agent")},
-    # One operation of more than 5 s is a warning for a day since Ceph 18.2.5; the machine's disk is shared.
+    # By default one operation of more than 5 s is a warning for a day; the machine's disk is shared.
     ceph={"osd": {"bluestore_slow_ops_warn_threshold": 1000}},
     bcrypt_in_rust=True,
 )
