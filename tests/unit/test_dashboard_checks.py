@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import Horizon
+from fixtures.dashboards import searched_first
 from fixtures.facts.dashboard import Answer, Cookie, Dashboard, LoginPage, Setting
 from fixtures.facts.host import HostFacts, Service
 from fixtures.facts.run import Facts
@@ -66,6 +67,23 @@ def _set(**values: Any) -> dict[str, Setting]:
     """The recorded settings with others."""
     every = dict(_dashboard().settings)
     return every | {name: Setting(place="/s.py:1", known=True, value=value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "panels"),
+    [
+        ({}, set()),
+        (_set(FILTER_DATA_FIRST={"admin.instances": True, "admin.images": False}), {"admin.instances"}),
+        ({"FILTER_DATA_FIRST": Setting(place="/s.py:1", known=False)}, set()),
+    ],
+)
+def test_panels_that_want_a_search_first_are_those_of_the_settings(
+    settings: dict[str, Setting], panels: set[str]
+) -> None:
+    cloud = _cloud()
+    roles = {HOST: cloud.hosts[HOST].model_copy(update={"roles": ("horizon",)})}
+    cloud = cloud.model_copy(update={"hosts": {**cloud.hosts, **roles}})
+    assert searched_first(cloud, _facts(settings=settings)) == panels
 
 
 def test_a_sound_dashboard_is_sound() -> None:
