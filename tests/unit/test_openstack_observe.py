@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from openstack.exceptions import ConfigException
@@ -69,7 +69,12 @@ class ApiServer(ThreadingHTTPServer):
         """A client that has hung up is what some tests are about."""
 
     def answer(self, method: str, target: str) -> tuple[int, Any]:
-        path, query = urlsplit(target).path.rstrip("/"), urlsplit(target).query
+        asked = dict(parse_qsl(urlsplit(target).query))
+        if "marker" in asked:
+            return 200, {"images": []}  # all fits on the page before
+        asked.pop("limit", None)
+        path, query = urlsplit(target).path.rstrip("/"), urlencode(asked)
+        target = f"{urlsplit(target).path}?{query}" if query else urlsplit(target).path
         for ending, answer in self.exchanged.items():
             if target.endswith(ending):
                 return answer
@@ -329,7 +334,7 @@ def test_lists_only_are_asked_for(delay: float, api: ApiServer, cloud: Cloud) ->
     _observed(cloud)
     # Placement has no list of inventories, and each address of the catalog is tried once.
     lists = [one for one in api.asked if "/resource_providers/" not in one and not _tries(one)]
-    assert len(lists) < 40, lists
+    assert len(lists) < 42, lists
     assert len([one for one in api.asked if _tries(one)]) <= len(PLACES)
 
 
