@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import pytest
 
 from reports.model import Outcome
 from tests.lab.binds import bound
-from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
+from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun, faults_on
 
 RUNNERS = ["compute1", "compute2"]
+BROKEN = ("glance.locations-hidden", "nova.secret-undefined-on-one-hypervisor")
+"""One fault of a host that the controller judges, or one runner, and one of another."""
 WRITTEN = "find /tmp /var/tmp /root /dev/shm -xdev -newer {mark} ! -type d"
 """Files that came into being where programs leave what they are not told to leave elsewhere."""
 
@@ -44,3 +47,23 @@ def test_two_runners_tell_what_one_machine_does(lab: LabUnderTest, runners: list
     for name in runners:
         assert re.search(rf"^{name}: [1-9]\d* tests judged; [1-9]\d* more", shared.output, re.M), shared.output
         assert lab.machine(name).run(WRITTEN.format(mark=mark)).stdout == ""
+
+
+def test_what_two_runners_found_is_repaired_by_the_controller(lab: LabUnderTest, runners: list[str]) -> None:
+    broken = [faults_on(lab.profile)[name] for name in BROKEN]
+    among = ("--runners", ",".join(runners))
+    try:
+        for fault in broken:
+            lab.break_(fault)
+        shared, alone = (lab.suite(*lab.judging(), *how, "--remediate=plan") for how in (among, ()))
+        assert _planned(shared) == _planned(alone) != []
+        repaired = lab.suite(*lab.judging(), *among, "--remediate", "--remediate-allow=disruptive")
+    finally:
+        lab.mend(*reversed(broken))
+    assert {check for fault in broken for check in fault.fails} <= repaired.ids("healed"), repaired.story
+    assert repaired.ids("failed", "not measured", "needs operator") == set(), repaired.story
+
+
+def _planned(run: SuiteRun) -> list[object]:
+    planned: list[object] = json.loads((run.folder / "plan.json").read_text())["rounds"]
+    return planned
