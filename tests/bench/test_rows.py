@@ -65,12 +65,12 @@ def _generated(cloud: Cloud, size: int) -> Facts:
     pools = cloud.ceph.pools
     volumes, servers, images = _ids(1, size * 15 // 20), _ids(2, size * 4 // 20), _ids(3, size // 20)
     snapped = dict(zip(volumes[::10], _ids(4, size), strict=False))
-    contents = {
+    contents: dict[str, tuple[list[str], dict[str, tuple[str, ...]]]] = {
         pools.volumes: (
             [f"volume-{one}" for one in volumes],
             {f"volume-{volume}": (f"snapshot-{one}",) for volume, one in snapped.items()},
         ),
-        pools.vms: ([f"{one}_disk" for one in servers], {}),
+        str(pools.vms): ([f"{one}_disk" for one in servers], {}),
         pools.images: (images, dict.fromkeys(images, ("snap",))),
     }
     fsid, host = facts.ceph.fsid, f"controller@{cloud.cinder.backend}#pool"
@@ -92,7 +92,7 @@ def _generated(cloud: Cloud, size: int) -> Facts:
         update={
             "apis": facts.openstack.model_copy(update=rows),
             "contents": facts.contents
-            | {str(pool): _content(content_of(facts, pool), *held) for pool, held in contents.items()},
+            | {pool: _content(content_of(facts, pool), *held) for pool, held in contents.items()},
         }
     )
 
