@@ -197,6 +197,8 @@ def test_packages_are_in_the_order_of_dpkg(older: str, newer: str) -> None:
     [
         ("debian 12", "2:26.2.2-1~deb12u5", {}, set()),
         ("debian 12", "2:26.2.2-1~deb12u2", {}, {"OSSA-2024-002", "OSSN-0101"}),
+        ("debian 13", "2:31.0.0-6+deb13u2", {}, {"OSSN-0101"}),
+        ("debian 13", "2:31.0.0-6+deb13u3", {}, set()),  # nothing tells whether the next one has it
         ("ubuntu 22.04", "3:26.2.2-0ubuntu1", {"python3-nova": ("CVE-2024-32498",)}, {"OSSA-2024-002", "OSSN-0101"}),
         ("gentoo", "26.2.2", {}, {"OSSA-2024-001", "OSSA-2024-002", "OSSN-0101"}),
     ],
