@@ -157,7 +157,7 @@ class Base:
     def _remove_unused(self, progress: Progress) -> None:
         for stale in self.cache.glob("base-*.gone"):
             shutil.rmtree(stale)
-        for users in sorted(self.cache.glob("base-*.users")):
+        for users in sorted(self.cache.glob(f"base-{self.suite}-*.users")):
             path = users.with_suffix("")
             folders = [Path(folder) for folder in json.loads(users.read_text())]
             if path == self.path or any(_refers(folder, path) for folder in folders):
