@@ -205,12 +205,14 @@ def _identity_files(
         "LinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nEmitLLDP=no\n"
     )
     daemon = "PermitRootLogin prohibit-password\nUseDNS no\nMaxStartups 200\nMaxSessions 200\n"
+    masked = {unit for role, unit in release.wanted.items() if role not in machine.roles}
     return {
         "etc/machine-id": (0o444, f"{uuid.uuid4().hex}\n"),
         "etc/hostname": (0o644, f"{machine.name}\n"),
         "etc/hosts": (0o644, f"127.0.0.1\tlocalhost\n{table}"),
         "etc/systemd/network/10-host0.network": (0o644, network),
         "etc/ssh/sshd_config.d/lab.conf": (0o644, daemon + release.sshd),
+        **{f"etc/systemd/system/{unit}.service": (0o644, "") for unit in sorted(masked)},
     }
 
 

@@ -28,8 +28,16 @@ class Release:
     """What a role needs here besides what it needs everywhere."""
     units: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a role runs here besides."""
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    """Roles whose unit is started by services of others, too: not on hosts that have its package without the role."""
     ceph: Options = field(default_factory=dict)
     """What the cluster keeps in its configuration database besides."""
+    without_modules: tuple[str, ...] = ()
+    """Modules of Ceph's manager that are enabled by default and cannot be loaded; the lab needs none of them."""
+    trash: tuple[str, ...] = ("volumes",)
+    """The pools whose services move images to the trash."""
+    caps: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What a cephx user is allowed here, instead of what the profile has for it."""
     bcrypt_in_rust: bool = False
     """Ceph's manager has an interpreter for each of its modules, and bcrypt loads in none but the first of them."""
 
@@ -52,8 +60,13 @@ _TRIXIE: Final = Release(
         "libvirt": ("libvirt-daemon-lock",),
     },
     units={"neutron-agent": ("openvswitch-switch", "neutron-openvswitch-agent")},
+    wanted={"keystone": "keystone", "messaging": "rabbitmq-server", "database": "mariadb"},
     # By default one operation of more than 5 s is a warning for a day; the machine's disk is shared.
     ceph={"osd": {"bluestore_slow_ops_warn_threshold": 1000}},
+    without_modules=("restful",),
+    trash=("volumes", "images"),
+    # Since glance_store 4.7 an image's children in other pools are not looked for.
+    caps={"glance": {"osd": "profile rbd pool={images}"}},
     bcrypt_in_rust=True,
 )
 

@@ -47,7 +47,8 @@ def cephx_users(plan: Plan) -> dict[str, str]:
 def caps(plan: Plan, part: str) -> dict[str, str]:
     """The caps of one part, as the profile spells them, with the pools' names."""
     pools = dict(plan.profile.pools)
-    return {kind: str(text).format(**pools) for kind, text in table(plan, "caps", part).items()}
+    told = {**table(plan, "caps", part), **plan.release.caps.get(part, {})}
+    return {kind: str(text).format(**pools) for kind, text in told.items()}
 
 
 def _mon_host(plan: Plan) -> str:
@@ -125,6 +126,8 @@ python3 -m py_compile mgr_util.py
 def _mgr(machine: Machine, plan: Plan) -> None:
     if plan.release.bcrypt_in_rust:
         machine.run(_IMPORT_BCRYPT_LATE)
+    for module in plan.release.without_modules:
+        machine.run(f"ceph mgr module disable {module}")
     for name in MANAGERS:
         machine.run(_MAKE_MGR.format(id=name))
     units.patient(machine, *_MGR_UNITS, more={"Unit": {"After": "ceph-mon.target"}})
@@ -161,8 +164,9 @@ def _pools(machine: Machine, plan: Plan) -> None:
     machine.run("\n".join(f"ceph osd pool create {name} 32 32 --autoscale-mode=on" for name in pools))
     machine.run("\n".join(f"rbd pool init {name}" for name in pools))
     # Volumes with dependants are moved to the trash; nothing else takes them out again.
-    schedule = f"rbd trash purge schedule add --pool {plan.profile.pools['volumes']} 1d"
-    machine.wait("the manager takes a schedule for RBD's trash", schedule)
+    for pool in plan.release.trash:
+        schedule = f"rbd trash purge schedule add --pool {plan.profile.pools[pool]} 1d"
+        machine.wait("the manager takes a schedule for RBD's trash", schedule)
     for user, part in cephx_users(plan).items():
         words = " ".join(f"{kind} {shlex.quote(text)}" for kind, text in caps(plan, part).items())
         machine.run(f"ceph auth get-or-create client.{user} {words} >/dev/null")

@@ -2,7 +2,7 @@
 
 from lab.machine import Machine
 from lab.plan import Plan
-from lab.roles import identity
+from lab.roles import identity, network
 from lab.roles.api import Api
 from lab.roles.role import Role, machine_with, option, poll
 
@@ -19,6 +19,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
     _answers(api, "volumev3", "/types")
     api.post("compute", "/flavors", {"flavor": FLAVOR})
     _network(api)
+    network.await_first_reports(plan)
     machine_with(plan, "nova-control").run("runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service")
 
 

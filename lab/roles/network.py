@@ -35,6 +35,8 @@ class _Driver:
     experimental: ini.Config
     defaults: ini.Section
     prepare: Callable[[Machine, Plan], None]
+    early: bool
+    """Its agents report once before guests' ports are made: one that is older than the first report is never bound."""
 
     @property
     def unit(self) -> str:
@@ -78,6 +80,7 @@ _DRIVERS: dict[Plugging, _Driver] = {
         experimental={"experimental": {"linuxbridge": True}},
         defaults={},
         prepare=lambda machine, plan: None,
+        early=False,
     ),
     "openvswitch": _Driver(
         name="openvswitch",
@@ -90,8 +93,10 @@ _DRIVERS: dict[Plugging, _Driver] = {
         api_groups=_groups("openvswitch", enabled=True),
         groups=_groups("openvswitch", enabled=True),
         experimental={},
-        defaults={"global_physnet_mtu": overlay.MTU},
+        # Of the server that starts beside it, an agent asks again after so long.
+        defaults={"global_physnet_mtu": overlay.MTU, "rpc_response_timeout": 20},
         prepare=lambda machine, plan: overlay.set_up(machine, plan, "neutron-agent"),
+        early=True,
     ),
 }
 
@@ -165,7 +170,14 @@ def _agent(machine: Machine, plan: Plan) -> None:
     machine.write(driver.file, own, mode=0o640, owner="root:neutron")
     driver.prepare(machine, plan)
     units.patient(machine, driver.unit)
-    units.enable(machine, driver.unit)
+    (units.start if driver.early else units.enable)(machine, driver.unit)
+
+
+def await_first_reports(plan: Plan) -> None:
+    """Wait for agents that have to report before there is a port on their hosts."""
+    if _driver(plan).early:
+        for machine in plan.with_role("neutron-agent"):
+            _agent_ready(machine, plan)
 
 
 def _agent_ready(machine: Machine, plan: Plan) -> None:

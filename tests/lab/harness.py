@@ -40,7 +40,8 @@ from tests.lab.snapshot import Snapshot, snapshot
 PROJECT = Path(__file__).parents[2]
 # For whoever writes faults: a lab that is up already, used as it is and left up.
 GIVEN = os.environ.get("OSC_TEST_LAB", "")
-PROFILES = (Lab.recorded(State(Path(GIVEN))).plan.profile.name,) if GIVEN else ("default", "split")
+_GIVEN_LAB = Lab.recorded(State(Path(GIVEN))) if GIVEN else None
+PROFILES = (_GIVEN_LAB.plan.profile.name,) if _GIVEN_LAB else ("default", "split")
 SUBNETS = {
     "default": "10.70.11.0/24",
     "split": "10.70.12.0/24",
@@ -57,7 +58,18 @@ CLOUDS = {
     "swift": "clouds/lab-swift.yaml",
     "iscsi": "clouds/lab-iscsi.yaml",
 }
+CLOUDS_OF_RELEASES = {
+    ("trixie", "default"): "clouds/lab-trixie.yaml",
+    ("trixie", "split"): "clouds/lab-trixie-split.yaml",
+}
+"""Where a release of Debian has what another has not."""
 STATES = Path(os.environ.get("OSC_TEST_STATES", "/var/lib/ceph-osc-lab"))
+
+
+def cloud_of(profile: str) -> str:
+    """The cloud file of a lab of a profile, or of the lab that is given, of which release it be."""
+    suite = _GIVEN_LAB.plan.release.suite if _GIVEN_LAB else Profile.load(profile).suite
+    return CLOUDS_OF_RELEASES.get((suite, profile), CLOUDS[profile])
 
 
 def faults_on(profile: str) -> dict[str, Fault]:
@@ -117,14 +129,14 @@ class LabUnderTest:
         self.profile = profile
         self.subnet = SUBNETS[profile]
         self.state = State(Path(GIVEN) if GIVEN else STATES / f"tests-{profile}")
-        self.cloud_file = CLOUDS[profile]
+        self.cloud_file = cloud_of(profile)
         self._environment = os.environ | {"OSC_LAB_STATE": str(self.state.folder), **self._dashboard()}
 
     def _dashboard(self) -> dict[str, str]:
         """What the cloud file asks for: where the dashboard is, on this lab's subnet."""
         machines = Profile.load(self.profile).machines
         there = next((name for name, roles in machines.items() if "dashboard" in roles), None)
-        subnet = Lab.recorded(self.state).plan.subnet if GIVEN else IPv4Network(self.subnet)
+        subnet = _GIVEN_LAB.plan.subnet if _GIVEN_LAB else IPv4Network(self.subnet)
         return {"OSC_LAB_DASHBOARD": f"http://{addresses(subnet, machines)[there]}/horizon/"} if there else {}
 
     def word(self, *words: str) -> None:

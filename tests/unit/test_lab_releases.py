@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.cloud import load_cloud
 from lab import host
 from lab.cgroup import Group
 from lab.errors import LabError
@@ -115,5 +116,25 @@ def test_sshd_is_told_of_penalties_where_it_knows_them(suite: str, told: bool, t
     assert ("PerSourcePenalties no" in files["etc/ssh/sshd_config.d/lab.conf"][1]) == told
 
 
+def test_what_services_of_others_would_start_is_masked_where_no_role_runs_it(tmp_path: Path) -> None:
+    plan = _plan("trixie", tmp_path)
+    masked = {
+        name: {path for path, (_, text) in host._identity_files(machine, SUBNET, {}, plan.release).items() if not text}
+        for name, machine in plan.machines.items()
+    }
+    assert masked["controller"] == set()
+    assert "etc/systemd/system/rabbitmq-server.service" in masked["compute1"]
+
+
 def test_options_of_ceph_are_a_configuration() -> None:
     assert render(release_of("trixie").ceph).startswith("[osd]\n")
+
+
+@pytest.mark.parametrize(("one", "another"), [("lab", "lab-trixie"), ("lab-split", "lab-trixie-split")])
+def test_a_lab_of_another_release_is_judged_alike_but_for_what_that_has_not_mended(
+    one: str, another: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OSC_LAB_STATE", "/nonexistent")
+    usual, other = (load_cloud(Path(f"clouds/{name}.yaml")) for name in (one, another))
+    assert other.waivers
+    assert other.model_copy(update={"name": usual.name, "waivers": usual.waivers}) == usual
