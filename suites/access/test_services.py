@@ -10,7 +10,6 @@ from typing import Final
 import pytest
 
 from fixtures import releases
-from fixtures.around import each_host
 from fixtures.backing import CONTROL, backing_of, leaning_roles
 from fixtures.checks import applies, finding
 from fixtures.cloud import Cloud
@@ -171,12 +170,15 @@ def _address_problem(host: HostFacts, cloud: Cloud, facts: Facts, name: str, val
     lonely = len(cloud.hosts_with("nova-compute")) == 1
     if not (outside or lonely) or not meant <= own:
         return f"{value}, which is not an address of this host that others reach"
-    others = {
-        other.name
-        for other in each_host(cloud, facts, cloud.hosts_with("nova-compute")).values()
-        if other.name != host.name and outside & set(_named(other, name)) & set(need(other.addresses, other.name))
-    }
+    taken = facts.of_reached(cloud.hosts_with("nova-compute"), _taken)
+    others = {other for other, its in taken.items() if other != host.name and outside & its[name]}
     return f"{value}, as on {', '.join(sorted(others))}" if others else ""
+
+
+def _taken(host: HostFacts) -> dict[str, set[str]]:
+    """Per option the addresses that it gives and that are really this host's."""
+    own = set(need(host.addresses, host.name))
+    return {name: own & set(_named(host, name)) for name in OWN_ADDRESSES}
 
 
 def _addresses(host: HostFacts, name: str, value: str) -> set[str]:
