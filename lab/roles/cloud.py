@@ -19,7 +19,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
     _answers(api, "volumev3", "/types")
     api.post("compute", "/flavors", {"flavor": FLAVOR})
     _network(api)
-    network.await_first_reports(plan)
+    network.have_agents_report(plan)
     machine_with(plan, "nova-control").run("runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service")
 
 

@@ -170,14 +170,18 @@ def _agent(machine: Machine, plan: Plan) -> None:
     machine.write(driver.file, own, mode=0o640, owner="root:neutron")
     driver.prepare(machine, plan)
     units.patient(machine, driver.unit)
-    (units.start if driver.early else units.enable)(machine, driver.unit)
+    units.enable(machine, driver.unit)
 
 
-def await_first_reports(plan: Plan) -> None:
-    """Wait for agents that have to report before there is a port on their hosts."""
-    if _driver(plan).early:
-        for machine in plan.with_role("neutron-agent"):
-            _agent_ready(machine, plan)
+def have_agents_report(plan: Plan) -> None:
+    """Run the agents that have to report before there is a port on their hosts, now that there is a server."""
+    if not _driver(plan).early:
+        return
+    units.start(machine_with(plan, "neutron-server"), "neutron-rpc-server")
+    for machine in plan.with_role("neutron-agent"):
+        units.start(machine, _driver(plan).unit)
+    for machine in plan.with_role("neutron-agent"):
+        _agent_ready(machine, plan)
 
 
 def _agent_ready(machine: Machine, plan: Plan) -> None:
