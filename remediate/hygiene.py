@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from fixtures import inventory
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
+from fixtures.facts.host import HostFacts
 from fixtures.facts.images import ImageLook, PoolContent
 from fixtures.facts.run import Facts
 from fixtures.sizes import MIB
@@ -213,7 +214,14 @@ def start_guests_anew_that_are_kept_out(facts: Facts, cloud: Cloud) -> Iterator[
                 "where it runs: look at each",
                 *(f"openstack server reboot --hard {server}" for server in sorted(servers)),
             )
-    yield from (HardReboot(server=server) for server in sorted({one for servers in found for one in servers}))
+    for server in sorted({one for servers in found for one in servers}):
+        yield HardReboot(server=server, hypervisor=_hypervisor_of(server, facts, cloud))
+
+
+def _hypervisor_of(server: str, facts: Facts, cloud: Cloud) -> str:
+    at = next(row.host for row in need(facts.openstack.servers, "servers") if row.id == server)
+    hosts = ((name, facts.hosts.get(name)) for name in cloud.hosts_with("nova-compute"))
+    return next((name for name, host in hosts if isinstance(host, HostFacts) and host.is_called(at)), "")
 
 
 def _is_open(image: str, facts: Facts) -> bool:

@@ -478,6 +478,8 @@ class HardReboot(_Step):
     irreversible: ClassVar[str] = "a guest that was started anew does not go on where it was"
     disruption: Disruption | None = "disruptive"
     server: str
+    hypervisor: str = ""
+    """Where it runs, as the cloud file calls that; "" where it does not."""
 
     def __str__(self) -> str:
         return f"openstack server reboot --hard {self.server}"

@@ -19,6 +19,7 @@ from remediate.model import (
     AnyStep,
     Disruption,
     File,
+    HardReboot,
     HostStep,
     NeedsOperator,
     Option,
@@ -32,6 +33,9 @@ from remediate.readiness import refuse_lost
 from remediate.registry import Manual, Repair
 from remediate.restarts import restarts_for
 from remediate.site import Preview, Site, host_of
+
+GUESTS_NEED = ("ceph.auth.", "ceph.health.", "host.ceph_conf.", "host.keyring.", "nova.", "pkg.qemu_rbd")
+"""How checks begin that tell of what a guest's start hangs on."""
 
 
 class _Part(BaseModel):
@@ -163,7 +167,7 @@ def make_plan(
         ordered = sorted(wishes.values(), key=lambda wish: _place(wish.step, cloud))
         good, spoilt = _previewed(ordered, site)
         ruined = {entry.failure for entry in spoilt}
-        kept = [one for one in good if not set(one.failures) <= ruined]
+        kept, held = _held_back([one for one in good if not set(one.failures) <= ruined], failures)
         steps = [one for one in kept if _within(one.disruption, allowed)]
         still = left and _ask_again(left, wishes, known, cloud, imagined(facts, [one.step for one in steps]))
         if len(still) == len(left):
@@ -172,8 +176,28 @@ def make_plan(
     return Plan(
         steps=tuple(_with_restarts(steps, cloud, facts, owed)),
         withheld=tuple(one for one in kept if not _within(one.disruption, allowed)),
-        left=(*left, *spoilt, *_idle(failures, (*left, *spoilt), kept, known)),
+        left=(*left, *spoilt, *held, *_idle(failures, (*left, *spoilt, *held), kept, known)),
     )
+
+
+def _held_back(steps: Sequence[Planned], failures: Sequence[Failure]) -> tuple[list[Planned], list[Left]]:
+    """Put off guests' reboots until nothing fails that a guest needs to start: one that does not come back is lost."""
+    kept, held = [], []
+    for one in steps:
+        unwell = _unwell(one.step.hypervisor, failures) if isinstance(one.step, HardReboot) else []
+        if unwell:
+            reason = f"a guest that is started anew may not come back before these are well: {', '.join(unwell)}"
+            held += [Left(failure=failure, reason=reason, lines=(str(one.step),)) for failure in one.failures]
+        else:
+            kept.append(one)
+    return kept, held
+
+
+def _unwell(hypervisor: str, failures: Sequence[Failure]) -> list[str]:
+    """Return what fails of that host, or of the cluster, and is needed where a guest starts."""
+    places = {hypervisor, "cloud"}
+    mine = (one.check for one in failures if one.target.partition("/")[0] in places)
+    return sorted({check for check in mine if check.startswith(GUESTS_NEED)})
 
 
 def _idle(

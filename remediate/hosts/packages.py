@@ -10,6 +10,7 @@ from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.facts.system import Mapping
+from fixtures.roles import libvirt_units
 from fixtures.targets import service_of
 from remediate.model import NeedsOperator, Packages, Restart
 from remediate.options import refuse_container
@@ -57,6 +58,9 @@ def restart_what_runs_on_old_libraries(client_host: str, cloud: Cloud, facts: Fa
         for role in clients_on(host, cloud)
         if any(_is_of(it, host, role) for it in old)
     ]
+    # libvirt's daemon lists volumes by librbd too, and guests go on without it.
+    daemons = {it.process for it in old} & {*libvirt_units(cloud, host.name)}
+    restarts += [Restart(host=host.name, role="nova-compute", unit=f"{name}.service") for name in sorted(daemons)]
     if not restarts:
         raise NeedsOperator(
             f"{host.name}: guests run on old libraries, or what is no service of this suite's: migrate guests away and "

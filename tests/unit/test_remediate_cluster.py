@@ -387,6 +387,8 @@ def test_a_guest_that_is_kept_out_is_started_anew_unless_something_is_done_with_
     shared = server.model_copy(update={"id": "other"})
     row = next(row for row in need(the_facts().openstack.compute_services) if row.binary == "nova-compute")
     deaf = with_servers(server.model_copy(update={"host": row.host}))
+    (reboot,) = asked("hyg.blocklist", "cloud", deaf)
+    assert reboot == HardReboot(server="s", hypervisor=row.host)
     deaf = with_apis(deaf, compute_services=(row.model_copy(update={"state": "down"}),))
     assert "nova-compute is not up" in str(refused("hyg.blocklist", "cloud", deaf))
     for servers in ((busy,), (server, shared)):

@@ -289,6 +289,10 @@ def test_services_on_old_libraries_are_restarted_and_guests_are_not() -> None:
     guest = Mapping(process="qemu-system-x86_64 of a", pid=9, path="/usr/lib/librbd.so.1.1", installed=False)
     steps = asked("pkg.librbd_loaded", HOST, with_system(mapped=(*old, guest)))
     assert steps == [Restart(host=HOST, role="nova-compute", unit="nova-compute.service")]
+    daemon = guest.model_copy(update={"process": "libvirtd", "pid": 8})
+    assert asked("pkg.librbd_loaded", HOST, with_system(mapped=(daemon, guest))) == [
+        Restart(host=HOST, role="nova-compute", unit="libvirtd.service")
+    ]
     with pytest.raises(NeedsOperator, match="migrate guests away") as refused:
         asked("pkg.librbd_loaded", HOST, with_system(mapped=(guest,)))
     assert refused.value.lines == ("qemu-system-x86_64 of a (pid 9)",)

@@ -27,6 +27,7 @@ from remediate.model import (
     Attributes,
     Caps,
     File,
+    HardReboot,
     NeedsOperator,
     Option,
     PoolApplication,
@@ -130,6 +131,31 @@ def plan_of(
     told = [Failure(check=check, target=target) for check, target in failures]
     restarts = owed({"6920aabb00112233": owing}, the_cloud(), facts)
     return make_plan(told, known(), the_cloud(), facts, cast(Site, Imagined(managed)), allowed, restarts)
+
+
+# Order
+
+
+@pytest.mark.parametrize(
+    ("check", "target", "held"),
+    [
+        ("host.keyring.readable", "compute1/nova-compute/client.nova", True),
+        ("pkg.qemu_rbd", "compute1", True),
+        ("ceph.auth.nova.osd", "cloud", True),
+        ("pkg.qemu_rbd", "compute2", False),
+        ("hyg.trash", "cloud", False),
+        ("pkg.librbd_loaded", "compute1", False),
+    ],
+)
+def test_a_guest_is_not_started_anew_where_it_may_not_come_back(check: str, target: str, held: bool) -> None:
+    reboot = HardReboot(server="s", hypervisor="compute1")
+    kept_out = Failure(check="hyg.blocklist", target="cloud")
+    repairs = {"hyg.blocklist": Repair(lambda: (reboot,), "disruptive")}
+    failures = [kept_out, Failure(check=check, target=target)]
+    plan = make_plan(failures, repairs, the_cloud(), the_facts(), cast(Site, Imagined()), "disruptive")
+    assert [one.step for one in plan.steps] == ([] if held else [reboot])
+    told = [left for left in plan.left if left.failure == kept_out]
+    assert [(check in left.reason, left.lines) for left in told] == ([(True, (str(reboot),))] if held else [])
 
 
 # The registry
