@@ -18,11 +18,12 @@ import pytest
 
 import recorded
 from fixtures.cloud import Cloud
+from fixtures.facts import spread
 from fixtures.facts.base import Unreadable
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
-from fixtures.facts.spread import FOLDER, HELD, UNFINISHED, CannotResume, Keeping, SpreadHosts
+from fixtures.facts.spread import FOLDER, UNFINISHED, CannotResume, Keeping, SpreadHosts
 from fixtures.facts.store import load_facts, save_facts
 from fixtures.neighbours import ALL, TRIED, names_for, peers
 from fixtures.observe import fleet, turns
@@ -125,15 +126,17 @@ def test_open_files_bound_how_many_are_asked(monkeypatch: pytest.MonkeyPatch) ->
 # -- facts on disk
 
 
-def test_facts_of_hosts_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_facts_of_hosts_are_read_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "HELD", 32 * len(COMPUTE.model_dump_json()))
     keeping = Keeping.begin(tmp_path, "test")
-    for number in range(HELD + 10):
+    for number in range(42):
         keeping.put(f"host{number:03}", COMPUTE.model_copy(update={"name": f"host{number:03}"}))
     keeping.put("down", BLIND)
     hosts = keeping.hosts()
-    assert len(hosts) == HELD + 11
+    assert len(hosts) == 43
     assert [host.name for host in hosts.values() if isinstance(host, HostFacts)] == list(hosts)[1:]
-    assert len(hosts._held) == HELD
+    assert 30 <= len(hosts._held) <= 32
+    assert hosts._size == sum(size for _, size in hosts._held.values())
     assert hosts["down"] == BLIND
     assert "other" not in hosts
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / FOLDER).iterdir())
