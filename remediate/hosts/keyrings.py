@@ -67,7 +67,8 @@ def write_the_keyring(client: Client, cloud: Cloud, facts: Facts) -> Iterator[Fi
     keyring, entity = _keyring(client, cloud, facts), f"client.{client.user}"
     _refuse_another_cluster(client, facts)
     auth_of(facts, entity)
-    others = set(keyring.keys) - {entity}
+    # Whom Ceph does not know logs in with it nowhere.
+    others = {one.entity for one in need(facts.ceph.auth, "users of Ceph")} & set(keyring.keys) - {entity}
     if others:
         raise NeedsOperator(
             f"{client.host}:{keyring.stat.path} also holds {', '.join(sorted(others))}, which may be in use",
