@@ -93,8 +93,7 @@ _DRIVERS: dict[Plugging, _Driver] = {
         api_groups=_groups("openvswitch", enabled=True),
         groups=_groups("openvswitch", enabled=True),
         experimental={},
-        # Of the server that starts beside it, an agent asks again after so long.
-        defaults={"global_physnet_mtu": overlay.MTU, "rpc_response_timeout": 20},
+        defaults={"global_physnet_mtu": overlay.MTU},
         prepare=lambda machine, plan: overlay.set_up(machine, plan, "neutron-agent"),
         early=True,
     ),
@@ -117,6 +116,8 @@ def _common(plan: Plan) -> ini.Config:
             "rpc_workers": 1,
             "notify_nova_on_port_status_changes": True,
             "notify_nova_on_port_data_changes": True,
+            # Of the server that starts beside it, an agent asks again after so long.
+            "rpc_response_timeout": 20,
             **_driver(plan).defaults,
         },
         # A first report that meets no server yet is repeated only after the interval.
@@ -214,6 +215,23 @@ def _guests(machine: Machine, plan: Plan) -> None:
 def _guests_ready(machine: Machine, plan: Plan) -> None:
     for unit in _FOR_GUESTS:
         services.agent_reported(plan, machine, unit)
+    _addresses_given(machine, plan)
+
+
+def _addresses_given(machine: Machine, plan: Plan) -> None:
+    """Wait until the agent serves all networks: it reports long before, and a guest asks for its address for 20 s."""
+    api = identity.admin(plan)
+
+    def look() -> bool:
+        networks = api.get("network", "/v2.0/networks")["networks"]
+        ports = api.get("network", "/v2.0/ports?device_owner=network:dhcp")["ports"]
+        active = {port["network_id"] for port in ports if port["status"] == "ACTIVE"}
+        # Of an earlier start the ports say so too; the programs do not. The brackets keep the shell from being found.
+        for network in networks:
+            machine.run(f"pgrep -f '[d]nsmasq.*/dhcp/{network['id']}/'")
+        return active >= {network["id"] for network in networks}
+
+    poll(f"{machine.name}: networks have their DHCP", look, timeout=240)
 
 
 ROLES = (
