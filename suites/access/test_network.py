@@ -11,7 +11,7 @@ from fixtures.around import each_host
 from fixtures.checks import finding
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
-from fixtures.facts.networks import Network, NetworkAgent
+from fixtures.facts.networks import DhcpPort, Network, NetworkAgent
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
 
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.applies_if(
 )
 OVN: Final = ("OVN Controller agent", "OVN Controller Gateway agent")
 PLUGGING: Final = (*OVN, "Linux bridge agent", "Open vSwitch agent", "Macvtap agent", "NIC Switch agent")
-ADDRESSES: Final = (*OVN, "DHCP agent")
+DHCP: Final = "DHCP agent"
+ADDRESSES: Final = (*OVN, DHCP)
 METADATA: Final = ("Metadata agent", "OVN Metadata agent", "OVN Neutron agent")
 
 
@@ -28,8 +29,10 @@ METADATA: Final = ("Metadata agent", "OVN Metadata agent", "OVN Neutron agent")
 def test_guests_get_on_the_network(cloud: Cloud, facts: Facts) -> None:
     """All agents are alive, each hypervisor has one that plugs guests in, and a network gives addresses and metadata.
 
-    That is journeys.network where the cloud file names it, else any that is not external. Where all hypervisors give
-    a config drive (force_config_drive), nobody has to pass metadata on.
+    That is journeys.network where the cloud file names it, else any that is not external. Where DHCP agents give the
+    addresses, one of them has a port on it that is bound and active: an agent that is alive may not have taken the
+    network on, or not be plugged in. Where all hypervisors give a config drive (force_config_drive), nobody has to
+    pass metadata on.
 
     Why: a guest without an address is up for Nova and for nobody else.
     """
@@ -40,14 +43,15 @@ def test_guests_get_on_the_network(cloud: Cloud, facts: Facts) -> None:
         *_agent_problems(agents),
         *_unplugged(cloud, facts, agents),
         *_services_lacking(cloud, facts, agents),
-        *_network_problems(cloud, need(facts.openstack.networks, "networks")),
+        *_network_problems(cloud, need(facts.openstack.networks, "networks"), served=_served_by_ports(agents)),
     ]
     assert not bad, finding(
         "networks of guests",
         found=bad,
         expected="agents alive, and a network with DHCP",
         remedy="openstack network agent list; start the agent on its host, or delete it if its host is gone; "
-        "openstack subnet set --dhcp",
+        "openstack subnet set --dhcp; a port that is not bound: openstack port list --device-owner network:dhcp, then "
+        "openstack port set --host",
     )
 
 
@@ -82,23 +86,36 @@ def _all_give_config_drives(cloud: Cloud, facts: Facts) -> bool:
     return all(config_of(host, "nova-compute").boolean("DEFAULT", "force_config_drive", False) for host in hosts)
 
 
-def _network_problems(cloud: Cloud, networks: tuple[Network, ...]) -> Iterator[str]:
+def _served_by_ports(agents: tuple[NetworkAgent, ...]) -> bool:
+    """Whether addresses come by ports of DHCP agents: OVN answers by itself."""
+    kinds = {agent.kind for agent in agents}
+    return DHCP in kinds and not kinds & set(OVN)
+
+
+def _network_problems(cloud: Cloud, networks: tuple[Network, ...], *, served: bool) -> Iterator[str]:
     named = cloud.journeys.network
     meant = [it for it in networks if (it.name == named or it.id == named if named else not it.external)]
     if not meant:
         yield f"no network {named}" if named else "no network for guests"
-    problems = [problem for network in meant if (problem := _problem(network))]
+    problems = [problem for network in meant if (problem := _problem(network, served=served))]
     if len(problems) == len(meant):
         yield from problems
 
 
-def _problem(network: Network) -> str:
+def _problem(network: Network, *, served: bool) -> str:
     if not network.enabled or network.status != "ACTIVE":
         return f"network {network.name}: {network.status if network.enabled else 'disabled'}"
     if not network.dhcp:
         ranges = ", ".join(network.subnets)
         return f"network {network.name}: no DHCP in {ranges}" if ranges else f"network {network.name}: no subnet"
+    if served and not any(map(_serves, network.dhcp_ports)):
+        ports = ", ".join(f"on {it.host or 'no host'}: {it.status}, {it.binding}" for it in network.dhcp_ports)
+        return f"network {network.name}: DHCP port {ports}" if ports else f"network {network.name}: no DHCP port"
     return ""
+
+
+def _serves(port: DhcpPort) -> bool:
+    return port.status == "ACTIVE" and port.binding not in ("unbound", "binding_failed")
 
 
 @pytest.mark.check("nv.secgroup", severity="major", source="S2")

@@ -11,14 +11,16 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.files import File
 from fixtures.facts.host import ErrorLog, HostFacts, Logged, Report
-from fixtures.facts.networks import Network, NetworkAgent, OpenRule
-from fixtures.facts.openstack import ServiceState
+from fixtures.facts.networks import DhcpPort, Network, NetworkAgent, OpenRule
+from fixtures.facts.openstack import Attachment, ServiceState
 from fixtures.facts.run import Facts
 from fixtures.heartbeat import Key, Lease, read_console
+from fixtures.observe.disclosed import holds_key
 from fixtures.scratch.console import socket_url, without_token
 from suites.access import test_network as network
 from suites.access import test_servers as servers
 from suites.access import test_services as services
+from suites.security import test_hosts as security
 from tests.unit.test_keystone_checks import _found
 from tests.unit.test_remediate_plan import the_cloud, the_facts
 
@@ -164,7 +166,10 @@ AGENTS = (
     AGENT.model_copy(update={"kind": "DHCP agent"}),
     AGENT.model_copy(update={"kind": "Metadata agent"}),
 )
-NET = Network(id="n", name="lab", status="ACTIVE", subnets=("10.0.0.0/24",), dhcp=("10.0.0.0/24",))
+PORT = DhcpPort(host=COMPUTE, status="ACTIVE", binding="bridge")
+NET = Network(id="n", name="lab", status="ACTIVE", subnets=("10.0.0.0/24",), dhcp=("10.0.0.0/24",), dhcp_ports=(PORT,))
+FAILED = PORT.model_copy(update={"status": "DOWN", "binding": "binding_failed"})
+OVN = (*AGENTS, AGENT.model_copy(update={"kind": "OVN Controller agent"}))
 
 
 @pytest.mark.parametrize(
@@ -182,6 +187,14 @@ NET = Network(id="n", name="lab", status="ACTIVE", subnets=("10.0.0.0/24",), dhc
         (AGENTS, NET.model_copy(update={"dhcp": ()}), "network lab: no DHCP in 10.0.0.0/24"),
         (AGENTS, NET.model_copy(update={"name": "other"}), "no network lab"),
         (AGENTS, NET.model_copy(update={"status": "DOWN"}), "network lab: DOWN"),
+        (AGENTS, NET.model_copy(update={"dhcp_ports": ()}), "network lab: no DHCP port"),
+        (
+            AGENTS,
+            NET.model_copy(update={"dhcp_ports": (FAILED,)}),
+            f"network lab: DHCP port on {COMPUTE}: DOWN, binding_failed",
+        ),
+        (AGENTS, NET.model_copy(update={"dhcp_ports": (FAILED, PORT)}), ""),
+        (OVN, NET.model_copy(update={"dhcp_ports": ()}), ""),
     ],
 )
 def test_networks_are_judged(agents: tuple[NetworkAgent, ...], net: Network, said: str) -> None:
@@ -197,6 +210,29 @@ def test_what_default_groups_let_in_is_judged_by_the_policy() -> None:
     facts = _apis(the_facts(), open_rules=(rule,))
     assert "tcp/22 from 0.0.0.0/0" in _found(network.test_default_groups_are_closed, the_cloud(), facts)
     network.test_default_groups_are_closed(_policy(open_to_all=("tcp/22",)), facts)
+
+
+def test_a_key_in_an_attachment_is_told_without_it() -> None:
+    held = Attachment(id="a1", volume="v1", server="", status="reserved", holds_key=True)
+    sound = held.model_copy(update={"id": "a2", "holds_key": False})
+    facts = _apis(the_facts(), attachments=(sound, held), leaks=("server s1: its fault tells of a key",))
+    said = _found(security.test_no_key_is_told_in_logs_or_by_apis, the_cloud(), facts)
+    assert "attachment a1 of volume v1: its connection holds a keyring" in said
+    assert "server s1" in said
+    assert "a2" not in said
+
+
+@pytest.mark.parametrize(
+    ("info", "holds"),
+    [
+        ({"keyring": "[client.cinder]"}, True),
+        ({"auth_username": "cinder", "secret": "AQ" + 37 * "a" + "=="}, True),
+        ({"auth_username": "cinder", "secret_uuid": "457eb676-33da-42ec-9a8c-9293d545c337", "keyring": None}, False),
+        ({}, False),
+    ],
+)
+def test_a_connection_with_a_key_is_known(info: dict[str, str | None], holds: bool) -> None:
+    assert holds_key(info) is holds
 
 
 def test_the_guest_tells_of_its_network() -> None:
