@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from importlib import metadata
@@ -150,6 +150,8 @@ class Gatherer:
         self._started = dt.datetime.now(dt.UTC)
         self._clock = time.monotonic()
         self._phases: dict[str, list[pytest.TestReport]] = {}
+        """Of tests that are under way: of those that ended, what the report says is kept, and no more."""
+        self._ended: dict[str, Entry] = {}
         self._collected = 0
         self._not_collected: dict[str, None] = {}
         self._report: Report | None = None
@@ -178,10 +180,23 @@ class Gatherer:
         if report.failed:
             self._not_collected[report.nodeid] = None
 
+    @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a phase of a check."""
-        if "check" in dict(report.user_properties):
-            self._phases.setdefault(report.nodeid, []).append(report)
+        """Keep a phase of a check until it is through."""
+        if "check" not in dict(report.user_properties):
+            return
+        phases = self._phases.setdefault(report.nodeid, [])
+        phases.append(report)
+        if report.when == "teardown" and (entry := entry_of(phases)):
+            self._ended[report.nodeid] = entry
+            del self._phases[report.nodeid]
+            self._forget_quiet_phases()
+
+    def _forget_quiet_phases(self) -> None:
+        """Have pytest's reporter keep no setup and teardown that nothing came of: two of three reports of each test."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter and not self._config.option.durations:
+            reporter.stats[""] = [phase for phase in reporter.stats.get("", ()) if phase.sections]
 
     def pytest_conformance_settled(
         self, check: str, target: str, outcome: str, message: str, parts: dict[str, str]
@@ -217,11 +232,11 @@ class Gatherer:
         return bool(self._config.option.fail_on_new and self._past and self._past.is_known(check, target, outcome))
 
     def _whole(self, exit_code: int) -> Report:
-        entries = tuple(self._entries())
+        entries = self._entries()
         known = self._config.hook.pytest_conformance_checks() or {}
         return Report.model_validate(
             {
-                "run": self._finished(exit_code),
+                "run": self._finished(exit_code, entries),
                 "entries": entries,
                 "checks": {check: known[check] for check in sorted({entry.check for entry in entries} & set(known))},
                 "remediation": self._config.hook.pytest_conformance_remediation(),
@@ -233,16 +248,17 @@ class Gatherer:
     def _earlier(self) -> Iterator[tuple[Path, Past]]:
         return runs_of(self._config.option.reports, self._told["cloud"])
 
-    def _entries(self) -> list[Entry]:
-        entries = (entry_of(phases) for phases in self._phases.values())
-        settled = (self._as_settled(entry) for entry in entries if entry)
-        return sorted(settled, key=lambda entry: (entry.check, entry.target))
+    def _entries(self) -> tuple[Entry, ...]:
+        under_way = (entry for phases in self._phases.values() if (entry := entry_of(phases)))
+        settled = (self._as_settled(entry) for entry in (*self._ended.values(), *under_way))
+        return tuple(sorted(settled, key=lambda entry: (entry.check, entry.target)))
 
     def _as_settled(self, entry: Entry) -> Entry:
-        return entry.model_copy(update=self._settled.get((entry.check, entry.target)))
+        settled = self._settled.get((entry.check, entry.target))
+        return entry.model_copy(update=settled) if settled else entry
 
-    def _finished(self, exit_code: int) -> Run:
-        counts: Counter[Outcome] = Counter(entry.outcome for entry in self._entries())
+    def _finished(self, exit_code: int, entries: Iterable[Entry]) -> Run:
+        counts: Counter[Outcome] = Counter(entry.outcome for entry in entries)
         return Run(
             **self._told,
             fail_on_new=self._config.option.fail_on_new,

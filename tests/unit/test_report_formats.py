@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from reports import markdown, prometheus, sarif
 from reports.model import Report
 from reports.render import FORMATS, ReportError, load
+from reports.store import new_run_folder, write_report
 from tests.reporting import NASTY, broken, entry, report
 
 PROJECT = Path(__file__).parents[2]
@@ -107,3 +108,11 @@ def test_a_report_that_is_none_is_named(tmp_path: Path, text: str | None, said: 
         path.write_text(text)
     with pytest.raises(ReportError, match=f"{path}: .*{said}".replace("(", r"\(").replace(")", r"\)")):
         load(path)
+
+
+@pytest.mark.parametrize("made", [broken(), report(), report().model_copy(update={"entries": ()})])
+def test_a_report_written_entry_by_entry_is_the_whole_of_it(made: Report, tmp_path: Path) -> None:
+    folder = new_run_folder(tmp_path, dt.datetime.now(dt.UTC), "lab")
+    path = write_report(made, folder)
+    assert path.read_text() == made.model_dump_json(indent=2) + "\n"
+    assert load(tmp_path / "latest/report.json") == made
