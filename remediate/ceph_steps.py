@@ -169,7 +169,9 @@ def _balancer(ceph: CephAccess, step: Balancer) -> State:
 
 
 def _set_balancer(ceph: CephAccess, step: Balancer, state: State) -> None:
-    ceph.mgr("balancer mode", mode=state["mode"])
+    # A mode that is the default's would be set for good, and stay set when the step is undone.
+    if _balancer(ceph, step)["mode"] != state["mode"]:
+        ceph.mgr("balancer mode", mode=state["mode"])
     ceph.mgr("balancer on" if state["active"] else "balancer off")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
+from fixtures.backing import backing_of
 from fixtures.cloud import Cloud, Role
 from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import NotMeasured, Unreadable
@@ -30,6 +31,12 @@ WITH_DATABASE: Final[tuple[Role, ...]] = (
 """Roles whose service finds what it has stored by [database] connection."""
 CHECK_TOKENS: Final[tuple[Role, ...]] = ("glance-api", "cinder-api", "nova-control", "neutron-server", "placement-api")
 """Roles whose service asks Keystone about each of its callers."""
+
+TRIED_BY: Final[Mapping[Role, Role]] = {
+    "nova-compute": "nova-compute",
+    **dict.fromkeys(("nova-control", "nova-conductor", "nova-scheduler", "nova-novncproxy"), "nova-control"),
+}
+"""Roles of Nova to those that try bus and databases by the same nova.conf."""
 
 
 def refuse_unready(cloud: Cloud, facts: Facts, host: str, role: Role, *lines: str) -> None:
@@ -67,7 +74,7 @@ def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
 
     Raises:
         NeedsOperator: the way to Ceph is barred, or its files name another database, another service, or a login that
-            Keystone refuses.
+            Keystone, the message bus or a database refuses.
     """
     barred = cut_off(facts, host) if role in CLIENT_ROLES else ""
     if barred:
@@ -80,6 +87,9 @@ def refuse_lost(cloud: Cloud, facts: Facts, host: str, role: Role) -> None:
     refused = _login_refused(facts, host, role)
     if refused:
         raise NeedsOperator(f"{host}: {role} would let nobody in once it is started anew: {refused}")
+    lost = _leans_on_nothing(facts, host, role)
+    if lost:
+        raise NeedsOperator(f"{host}: {role} would not come back from a restart: {lost}")
 
 
 def guests_of(host: HostFacts, servers: Sequence[Server]) -> list[Server]:
@@ -100,6 +110,17 @@ def _login_refused(facts: Facts, host: str, role: Role) -> str:
             return f"Keystone refuses {login.user} in {login.project}"
     try:
         return unknown_login(config, section, facts)
+    except NotMeasured:
+        return ""
+
+
+def _leans_on_nothing(facts: Facts, host: str, role: Role) -> str:
+    """Which of bus and databases a service of Nova's would not get into with what its files say, as far as tried."""
+    told, tries = facts.hosts.get(host), TRIED_BY.get(role)
+    if tries is None or not isinstance(told, HostFacts):
+        return ""
+    try:
+        return ", ".join(one.problem for one in backing_of(told, tries) if one.is_out_of_reach)
     except NotMeasured:
         return ""
 

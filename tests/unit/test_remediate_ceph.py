@@ -65,6 +65,7 @@ class Cluster:
     watching: tuple[RbdWatcher, ...] = ()
     invalid: bool = True
     deletes_pools: bool = True
+    modes_set: int = 0
     snapshots: dict[str, bool] = field(default_factory=lambda: {"old": True})
     clones: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -122,6 +123,7 @@ class Cluster:
         return {"active": self.balanced[0], "mode": self.balanced[1]}
 
     def _balancer_mode(self, mode: str) -> None:
+        self.modes_set += 1
         self.balanced = (self.balanced[0], mode)
 
     def _balancer_on(self) -> None:
@@ -289,6 +291,15 @@ def test_what_is_brought_about_is_seen_and_taken_back(
         cluster.overridden.clear()
     assert not take_back(journal.taken(), site, Quiet(), journal, print)
     assert ceph_steps.look(cast(CephAccess, cluster), step) == before
+
+
+def test_a_mode_of_the_balancer_that_is_the_default_is_not_set(site: Site, cluster: Cluster, journal: Journal) -> None:
+    cluster.balanced = (False, "upmap")
+    assert apply(plan_of(site, Balancer(mode="upmap")), site, Quiet(), journal, print).taken == [1]
+    assert cluster.balanced == (True, "upmap")
+    assert not take_back(journal.taken(), site, Quiet(), journal, print)
+    assert cluster.balanced == (False, "upmap")
+    assert cluster.modes_set == 0, "it would be an option of its own from then on"
 
 
 @pytest.mark.parametrize("step", FINAL, ids=lambda step: step.kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,11 +14,12 @@ from typing import Any, cast
 import pytest
 
 import recorded
+from fixtures.backing import BACKING
 from fixtures.caps import Caps as Parsed
 from fixtures.cloud import Cloud, load_cloud
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import CephFacts
-from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Service, TokenTry
+from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Report, Service, TokenTry
 from fixtures.facts.images import PoolContent
 from fixtures.facts.network import Reached
 from fixtures.facts.openstack import OpenStackFacts, Server
@@ -553,6 +555,24 @@ def test_a_service_is_left_running_whose_login_was_refused() -> None:
     assert "Keystone refuses glance in service" in plan.left[0].reason
     silent = tried.model_copy(update={"status": None})
     assert plan_of([HIDDEN], with_host(CONTROLLER, facts, tokens=(silent,))).steps, "nothing is known of it"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("AccessRefused: (403)", "compute1: nova-compute would not come back from a restart: bus transport_url"),
+        ("", ""),
+    ],
+)
+def test_nova_compute_is_left_running_whose_bus_does_not_let_it_in(error: str, reason: str) -> None:
+    facts = with_option("compute1", "nova-compute", "hw_disk_discard", "ignore")
+    service = need(facts.host("compute1").services["nova-compute"])
+    tried = json.dumps({"what": "bus", "name": "transport_url", "place": "10.0.0.1:5672/", "error": error})
+    reports = {**service.reports, BACKING: Report(rc=0, output=(tried,))}
+    services = {**facts.host("compute1").services, "nova-compute": service.model_copy(update={"reports": reports})}
+    plan = plan_of([("nova.config.discard", "compute1")], with_host("compute1", facts, services=services))
+    assert bool(plan.steps) is not bool(reason)
+    assert reason in (plan.left[0].reason if plan.left else "")
 
 
 def test_nova_compute_is_left_running_that_would_leave_the_disks_of_some_guests_behind() -> None:
