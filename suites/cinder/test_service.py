@@ -14,7 +14,7 @@ from fixtures.facts.openstack import BackendPool, ServiceState
 from fixtures.facts.run import Facts
 from fixtures.integration import config_of
 from fixtures.targets import service_of
-from fixtures.units import unit_problem
+from fixtures.units import starting, unit_problem
 
 LOOK_AT_LOG = "look at caps, keyring and the cinder-volume log"
 ROLES: tuple[Role, ...] = ("cinder-api", "cinder-scheduler", "cinder-volume")
@@ -26,13 +26,14 @@ def test_volume_services_are_up(facts: Facts, cloud: Cloud) -> None:
 
     Why: a row of a removed back end stays `down` for ever, and volumes bound to it cannot be deleted.
     """
-    stopped = [
-        f"{host}: {service.unit.name} {problem}"
-        for role in ROLES
-        for host in cloud.hosts_with(role)
-        if (problem := unit_problem((service := service_of(facts.host(host), role)).unit))
-    ]
-    assert not stopped, finding("units", found=stopped, expected="active and enabled", remedy="systemctl enable --now")
+    units = [(host, service_of(facts.host(host), role).unit) for role in ROLES for host in cloud.hosts_with(role)]
+    stopped = [(host, unit) for host, unit in units if unit_problem(unit)]
+    assert not stopped, finding(
+        "units",
+        found=[f"{host}: {unit.name} {unit_problem(unit)}" for host, unit in stopped],
+        expected="active and enabled",
+        remedy=starting(unit for _, unit in stopped),
+    )
     rows = [row for row in need(facts.openstack.volume_services, "volume services") if row.binary != "cinder-backup"]
     bad = [f"{row.binary} {row.host}: {row.status}, {row.state}" for row in rows if _bad(row)]
     assert not bad, finding(

@@ -22,7 +22,7 @@ from fixtures.iscsi import (
     section,
     target_of,
 )
-from fixtures.units import unit_problem
+from fixtures.units import starting, unit_problem
 
 FEWEST, MOST = 2, 4
 """Gateways of ceph-iscsi."""
@@ -52,12 +52,12 @@ def test_gateway_runs_and_listens(iscsi_gateway: HostFacts, cloud: Cloud) -> Non
     Why: guests go on over the other gateway when one ends, and all stop when none comes back after a reboot.
     """
     units = gateway_of(iscsi_gateway).units
-    stopped = {unit.name: problem for unit in units if (problem := unit_problem(unit))}
+    stopped = [unit for unit in units if unit_problem(unit)]
     assert not stopped, finding(
         iscsi_gateway.name,
-        found=stopped,
+        found={unit.name: unit_problem(unit) for unit in stopped},
         expected="active and enabled",
-        remedy=f"systemctl enable --now {' '.join(sorted(stopped))}",
+        remedy=starting(stopped),
     )
     _expect_portal(iscsi_gateway, cloud)
     if section(cloud).served_by == "ceph-iscsi":

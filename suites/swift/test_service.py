@@ -18,7 +18,7 @@ from fixtures.facts.swift import Server, SwiftNode
 from fixtures.integration import SINGLE_STORE, config_of, glance_stores
 from fixtures.swift import GLANCE_SWIFT, IN_USE, KINDS, ORDER, SERVES, PasteConfig, needed_beside, seen, storage_roles
 from fixtures.targets import service_of
-from fixtures.units import unit_problem
+from fixtures.units import starting, unit_problem
 
 LEGACY = ("auth_host", "auth_port", "auth_protocol", "admin_tenant_name", "admin_user", "admin_password", "auth_uri")
 REPLICATED_WITHIN = 3600.0
@@ -41,12 +41,12 @@ def test_services_of_swift_run_and_answer(swift_host: HostFacts, cloud: Cloud, f
     units = [
         unit for role in roles for unit in (service_of(swift_host, role).unit, *_beside(swift_host, role, policies))
     ]
-    stopped = {unit.name: problem for unit in units if (problem := unit_problem(unit))}
+    stopped = [unit for unit in units if unit_problem(unit)]
     assert not stopped, finding(
         swift_host.name,
-        found=stopped,
+        found={unit.name: unit_problem(unit) for unit in stopped},
         expected="active and enabled",
-        remedy=f"systemctl enable --now {' '.join(sorted(stopped))}",
+        remedy=starting(stopped),
     )
     sick = {role: problem for role in roles if (problem := _sickness(node, role))}
     assert not sick, finding(

@@ -10,13 +10,14 @@ import pytest
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.files import File
-from fixtures.facts.host import ErrorLog, HostFacts, Logged, Report
+from fixtures.facts.host import ErrorLog, HostFacts, Logged, Report, Unit
 from fixtures.facts.networks import DhcpPort, Network, NetworkAgent, OpenRule
 from fixtures.facts.openstack import Attachment, ServiceState
 from fixtures.facts.run import Facts
 from fixtures.heartbeat import Key, Lease, read_console
 from fixtures.observe.disclosed import holds_key
 from fixtures.scratch.console import socket_url, without_token
+from fixtures.units import starting, unit_problem
 from suites.access import test_network as network
 from suites.access import test_servers as servers
 from suites.access import test_services as services
@@ -263,3 +264,18 @@ def test_a_made_key_has_the_fingerprint_that_ssh_knows() -> None:
     text, md5 = servers._new_key()
     kind, _, _ = text.split()
     assert (kind, len(md5)) == ("ssh-ed25519", 32)
+
+
+@pytest.mark.parametrize(
+    ("load", "enabled", "problem", "remedy"),
+    [
+        ("masked", "masked", "inactive (dead), masked", "systemctl unmask a.service; systemctl enable --now a.service"),
+        ("loaded", "disabled", "inactive (dead), disabled at boot", "systemctl enable --now a.service"),
+        ("not-found", "", "no such unit", "install the package of a.service; systemctl enable --now a.service"),
+    ],
+)
+def test_a_unit_that_does_not_run_is_told_with_the_way_to_have_it_run(
+    load: str, enabled: str, problem: str, remedy: str
+) -> None:
+    unit = Unit(name="a.service", load=load, active="inactive", sub="dead", enabled=enabled)
+    assert (unit_problem(unit), starting([unit])) == (problem, remedy)
