@@ -10,7 +10,7 @@ from fixtures.facts.base import need
 from fixtures.facts.run import Facts
 from fixtures.roles import role_on
 from remediate.migration import own_address
-from remediate.model import Attributes, NeedsOperator, Option, Restart, Unit
+from remediate.model import Attributes, CellHosts, NeedsOperator, Option, Restart, Unit
 from remediate.options import Configuration
 from remediate.registry import manual, repairs
 from remediate.services import refuse_disabled, revive, run_unit
@@ -63,22 +63,27 @@ def run_control_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]
 
 
 @repairs("nv.mq_db", disruption="disruptive")
-def give_nova_its_folders(cloud: Cloud, facts: Facts, nova_host: str) -> Iterator[Attributes]:
-    """Give Nova the folders that are its own; logins, schemas and cells are a person's."""
+def give_nova_its_folders_and_cells(cloud: Cloud, facts: Facts, nova_host: str) -> Iterator[Attributes | CellHosts]:
+    """Give Nova the folders that are its own, and each hypervisor its cell; logins and schemas are a person's."""
     paths: dict[str, Role] = {}
+    lost: set[str] = set()
     for role in leaning_roles(cloud, nova_host):
         account = role_on(cloud, nova_host, role).account
-        folders = (one for one in backing_of(facts.host(nova_host), role) if one.what == "folder" and one.owner)
+        tried = backing_of(facts.host(nova_host), role)
+        folders = (one for one in tried if one.what == "folder" and one.owner)
         paths |= {one.path: role for one in folders if one.error or one.is_folder_of_another(account)}
-    if not paths:
+        lost |= {name for one in tried for name in one.named.split(", ") if one.lost}
+    if not paths and not lost:
         raise NeedsOperator(
             f"{nova_host}: which login is the right one, and when a schema is brought up to date, is yours to say",
             "nova-manage api_db sync; nova-manage db sync  # with a dump at hand, then restart Nova",
-            "nova-manage cell_v2 discover_hosts --verbose",
         )
     for path, role in paths.items():
         row = role_on(cloud, nova_host, role)
         yield Attributes(host=nova_host, path=path, owner=row.account, group=row.group, mode=0o755)
+    if lost:
+        account = role_on(cloud, nova_host, "nova-control").account
+        yield CellHosts(host=nova_host, account=account, hosts=tuple(sorted(lost)))
 
 
 @repairs("nv.host.per_node", disruption="safe")

@@ -338,6 +338,17 @@ class TokenKeys(_HostStep):
         return f"{self.host}: keystone-manage fernet_rotate, in {self.path}"
 
 
+class CellHosts(_HostStep):
+    """Hypervisors that report to Nova, each in the cell that it reports by."""
+
+    kind: Literal["cell-hosts"] = "cell-hosts"
+    account: str
+    hosts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host}: nova-manage cell_v2 discover_hosts --by-service, for {', '.join(self.hosts)}"
+
+
 class EmptyCache(_HostStep):
     """The folder of Glance's image cache, which nothing reads, without the copies of images in it."""
 
@@ -720,6 +731,7 @@ HostStep = (
     | GlanceSchema
     | CinderSchema
     | TokenKeys
+    | CellHosts
 )
 PoolStep = PoolOption | PoolApplication | PoolQuota
 MonStep = PoolStep | Caps | ClusterOption | DaemonOption | OsdFlag | MinClient | Balancer

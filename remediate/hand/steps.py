@@ -5,7 +5,7 @@ import re
 from typing import Any, Callable, Dict, List, Optional
 from xml.sax.saxutils import escape
 
-from remediate.hand import ceph_ini, edits, files, ini, keys, packages, pools, services, tgt
+from remediate.hand import cells, ceph_ini, edits, files, ini, keys, packages, pools, services, tgt
 from remediate.hand.commands import VIRSH, result, run
 from remediate.hand.files import Content, Json, Refused, State
 
@@ -438,6 +438,7 @@ KINDS: Dict[str, Any] = {
     "glance-schema": services.GlanceSchema,
     "cinder-schema": services.CinderSchema,
     "token-keys": keys.TokenKeys,
+    "cell-hosts": cells.CellHosts,
 }
 
 

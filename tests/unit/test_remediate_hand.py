@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from remediate.hand import commands, edits, files, keys, packages, services, steps
+from remediate.hand import cells, commands, edits, files, keys, packages, services, steps
 from remediate.hand.files import Json, Refused
 from remediate.hand.steps import Daemons, Hand
 
@@ -248,6 +248,44 @@ def test_a_row_is_removed_that_nobody_reports_to(tmp_path: Path, monkeypatch: py
     with pytest.raises(files.Refused, match="is up by now"):
         row("controller@rbd").do(2)
     assert row("controller@rbd").look() == {"there": True}
+
+
+NOVA_MANAGE = """\
+echo "$*" >> "$ROOT/log"
+case "$6" in
+    list_hosts) cat "$ROOT/list" ;;
+    discover_hosts) echo "|   cell1   | 589b3ca1-cf41-4ffd-9956-c4fbda710be2 | compute1 |" >> "$ROOT/list" ;;
+    delete_host) sed -i "/$10/d" "$ROOT/list" ;;
+esac
+"""
+CELLS = """\
++-----------+--------------------------------------+----------+
+| Cell Name |              Cell UUID               | Hostname |
++-----------+--------------------------------------+----------+
+|   cell1   | 589b3ca1-cf41-4ffd-9956-c4fbda710be2 | compute2 |
++-----------+--------------------------------------+----------+
+"""
+
+
+def test_hypervisors_get_their_cell_and_are_taken_out_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runuser").write_text("#!/bin/bash\n" + NOVA_MANAGE.replace("$10", "${10}"))
+    (tmp_path / "runuser").chmod(0o755)
+    (tmp_path / "list").write_text(CELLS)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("ROOT", str(tmp_path))
+    step = cells.CellHosts(None, {"account": "nova", "hosts": ["compute1", "compute2"]})
+    shown = step.preview()
+    assert (shown["before"], shown["after"]) == ({"mapped": ["compute2"]}, {"mapped": ["compute1", "compute2"]})
+    assert "compute1: in no cell" in shown["diff"][0]
+    step.do(1)
+    assert step.look() == shown["after"]
+    assert step.preview()["diff"] == []
+    step.undo(1, shown["before"])
+    asked = (
+        "-u nova -- nova-manage cell_v2 delete_host --cell_uuid 589b3ca1-cf41-4ffd-9956-c4fbda710be2 --host compute1"
+    )
+    assert (tmp_path / "log").read_text().splitlines()[-1] == asked
+    assert step.look() == shown["before"]
 
 
 def test_rules_in_json_are_written_in_yaml_and_mean_the_same(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import recorded
 from fixtures.backing import BACKING
 from fixtures.caps import Caps as Parsed
-from fixtures.cloud import Cloud, load_cloud
+from fixtures.cloud import Cloud, Role, load_cloud
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import ConfigEntry, Keyring, Libvirt, Report, Service, TokenTry
@@ -29,6 +29,7 @@ from remediate.journal import Taken
 from remediate.model import (
     Attributes,
     Caps,
+    CellHosts,
     File,
     HardReboot,
     NeedsOperator,
@@ -557,6 +558,14 @@ def test_a_service_is_left_running_whose_login_was_refused() -> None:
     assert plan_of([HIDDEN], with_host(CONTROLLER, facts, tokens=(silent,))).steps, "nothing is known of it"
 
 
+def _tried(role: Role, told: dict[str, Any], facts: Facts, host: str) -> Facts:
+    """A service of Nova told that of what it leans on."""
+    service = need(facts.host(host).services[role])
+    reports = {**service.reports, BACKING: Report(rc=0, output=(json.dumps(told),))}
+    services = {**facts.host(host).services, role: service.model_copy(update={"reports": reports})}
+    return with_host(host, facts, services=services)
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -566,13 +575,17 @@ def test_a_service_is_left_running_whose_login_was_refused() -> None:
 )
 def test_nova_compute_is_left_running_whose_bus_does_not_let_it_in(error: str, reason: str) -> None:
     facts = with_option("compute1", "nova-compute", "hw_disk_discard", "ignore")
-    service = need(facts.host("compute1").services["nova-compute"])
-    tried = json.dumps({"what": "bus", "name": "transport_url", "place": "10.0.0.1:5672/", "error": error})
-    reports = {**service.reports, BACKING: Report(rc=0, output=(tried,))}
-    services = {**facts.host("compute1").services, "nova-compute": service.model_copy(update={"reports": reports})}
-    plan = plan_of([("nova.config.discard", "compute1")], with_host("compute1", facts, services=services))
+    told = {"what": "bus", "name": "transport_url", "place": "10.0.0.1:5672/", "error": error}
+    plan = plan_of([("nova.config.discard", "compute1")], _tried("nova-compute", told, facts, "compute1"))
     assert bool(plan.steps) is not bool(reason)
     assert reason in (plan.left[0].reason if plan.left else "")
+
+
+def test_hypervisors_in_no_cell_get_theirs() -> None:
+    told = {"what": "hosts", "name": "cell1", "lost": 2, "named": "compute2, compute1"}
+    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER))
+    steps = [one.step for one in plan.steps]
+    assert steps == [CellHosts(host=CONTROLLER, account="nova", hosts=("compute1", "compute2"))]
 
 
 def test_nova_compute_is_left_running_that_would_leave_the_disks_of_some_guests_behind() -> None:
