@@ -11,7 +11,7 @@ import pytest
 
 from fixtures import releases
 from fixtures.backing import CONTROL, backing_of, leaning_roles
-from fixtures.checks import applies, finding
+from fixtures.checks import applies, finding, some
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import Role
 from fixtures.facts.base import NotMeasured, Unreadable, need
@@ -170,15 +170,19 @@ def _address_problem(host: HostFacts, cloud: Cloud, facts: Facts, name: str, val
     lonely = len(cloud.hosts_with("nova-compute")) == 1
     if not (outside or lonely) or not meant <= own:
         return f"{value}, which is not an address of this host that others reach"
-    taken = facts.of_reached(cloud.hosts_with("nova-compute"), _taken)
-    others = {other for other, its in taken.items() if other != host.name and outside & its[name]}
-    return f"{value}, as on {', '.join(sorted(others))}" if others else ""
+    holders = facts.holders(cloud.hosts_with("nova-compute"), _taken)
+    having = {one for address in outside for one in holders.get(_taking(name, address), ())} | {host.name}
+    return f"{value}, which {some(sorted(having))} have" if len(having) > 1 else ""
 
 
-def _taken(host: HostFacts) -> dict[str, set[str]]:
-    """Per option the addresses that it gives and that are really this host's."""
+def _taken(host: HostFacts) -> list[str]:
+    """What its options give that is really this host's."""
     own = set(need(host.addresses, host.name))
-    return {name: own & set(_named(host, name)) for name in OWN_ADDRESSES}
+    return [_taking(name, address) for name in OWN_ADDRESSES for address in own & set(_named(host, name))]
+
+
+def _taking(option: str, address: str) -> str:
+    return f"{option} {address}"
 
 
 def _addresses(host: HostFacts, name: str, value: str) -> set[str]:

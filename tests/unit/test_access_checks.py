@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.checks import some
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.files import File
@@ -21,6 +22,7 @@ from fixtures.units import starting, unit_problem
 from suites.access import test_network as network
 from suites.access import test_servers as servers
 from suites.access import test_services as services
+from suites.migration import test_config as migration
 from suites.security import test_hosts as security
 from tests.unit.test_keystone_checks import _found
 from tests.unit.test_remediate_plan import the_cloud, the_facts
@@ -279,3 +281,18 @@ def test_a_unit_that_does_not_run_is_told_with_the_way_to_have_it_run(
 ) -> None:
     unit = Unit(name="a.service", load=load, active="inactive", sub="dead", enabled=enabled)
     assert (unit_problem(unit), starting([unit])) == (problem, remedy)
+
+
+@pytest.mark.parametrize(
+    "check", [services.test_host_names_its_own_addresses, migration.test_hypervisors_migrate_over_one_transport]
+)
+def test_all_that_share_an_address_are_told_alike(check: Any) -> None:
+    facts = the_facts()
+    twin = HostFacts.model_validate_json(facts.host("compute1").model_dump_json().replace("compute1", "compute2"))
+    facts = _with(facts, twin)
+    assert "which compute1, compute2 have" in _found(check, facts.host(COMPUTE), the_cloud(), facts)
+    assert "which compute1, compute2 have" in _found(check, twin, the_cloud(), facts)
+
+
+def test_of_many_names_a_few_are_told() -> None:
+    assert some([f"c{number}" for number in range(7)]) == "c0, c1, c2, c3, c4 and 2 others"

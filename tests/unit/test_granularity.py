@@ -160,15 +160,26 @@ def _hosts(folder: Path, names: list[str]) -> Facts:
 def test_many_hosts_are_asked_once_for_what_each_check_compares(tmp_path: Path) -> None:
     names, asked = [f"compute{number}" for number in range(40)], []
 
-    def read(host: HostFacts) -> str:
+    def read(host: HostFacts) -> list[str]:
         asked.append(host.name)
-        return host.name
+        return ["all", host.name]
 
     facts = _hosts(tmp_path, names)
     for _ in range(3):
-        assert list(facts.of_each(names, read)) == names
-    assert asked == names
+        held = facts.holders([*names, "nobody"], read)
+        assert (held["all"], held["compute7"]) == (tuple(sorted(names)), ("compute7",))
+    assert asked == sorted(names)
+
+
+def test_what_cannot_be_read_of_a_host_is_not_measured_for_all(tmp_path: Path) -> None:
+    asked = []
+
+    def read(host: HostFacts) -> list[str]:
+        asked.append(host.name)
+        raise NotMeasured("not told")
+
+    facts = _hosts(tmp_path, ["compute1", "compute2"])
     for _ in range(2):
-        with pytest.raises(NotMeasured, match="nobody"):
-            facts.of_each([*names, "nobody"], read)
-    assert asked == names
+        with pytest.raises(NotMeasured, match="not told"):
+            facts.holders(["compute1", "compute2"], read)
+    assert asked == ["compute1"]

@@ -583,7 +583,7 @@ def test_nova_compute_is_left_running_whose_bus_does_not_let_it_in(error: str, r
 
 def test_hypervisors_in_no_cell_get_theirs() -> None:
     told = {"what": "hosts", "name": "cell1", "lost": 2, "named": "compute2, compute1"}
-    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER))
+    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER), "disruptive")
     steps = [one.step for one in plan.steps]
     assert steps == [CellHosts(host=CONTROLLER, account="nova", hosts=("compute1", "compute2"))]
 

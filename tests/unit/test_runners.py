@@ -155,7 +155,7 @@ def test_a_share_knows_of_its_own_hosts_only() -> None:
         lambda: hosts.get("compute3"),
         lambda: "compute3" in hosts,
         lambda: facts.reached,
-        lambda: facts.of_each(["compute1", "compute3"], lambda host: host.name),
+        lambda: facts.holders(["compute1", "compute3"], lambda host: [host.name]),
         lambda: len(hosts),
     ):
         with pytest.raises(NotOfShare):
