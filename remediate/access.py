@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fixtures.backing import CONTROL, backing_of, leaning_roles
+from fixtures.checks import some
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
@@ -64,26 +65,40 @@ def run_control_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]
 
 @repairs("nv.mq_db", disruption="disruptive")
 def give_nova_its_folders_and_cells(cloud: Cloud, facts: Facts, nova_host: str) -> Iterator[Attributes | CellHosts]:
-    """Give Nova the folders that are its own, and each hypervisor its cell; logins and schemas are a person's."""
-    paths: dict[str, Role] = {}
-    lost: set[str] = set()
+    """Give Nova the folders that are its own, and hypervisors at work their cell; logins and schemas are a person's."""
+    steps: dict[Attributes | CellHosts, None] = {}
     for role in leaning_roles(cloud, nova_host):
-        account = role_on(cloud, nova_host, role).account
-        tried = backing_of(facts.host(nova_host), role)
-        folders = (one for one in tried if one.what == "folder" and one.owner)
-        paths |= {one.path: role for one in folders if one.error or one.is_folder_of_another(account)}
-        lost |= {name for one in tried for name in one.named.split(", ") if one.lost}
-    if not paths and not lost:
+        steps |= dict.fromkeys(_folders(cloud, facts, nova_host, role))
+        steps |= dict.fromkeys(_cells(cloud, facts, nova_host, role))
+    if not steps:
         raise NeedsOperator(
             f"{nova_host}: which login is the right one, and when a schema is brought up to date, is yours to say",
             "nova-manage api_db sync; nova-manage db sync  # with a dump at hand, then restart Nova",
         )
-    for path, role in paths.items():
-        row = role_on(cloud, nova_host, role)
-        yield Attributes(host=nova_host, path=path, owner=row.account, group=row.group, mode=0o755)
-    if lost:
-        account = role_on(cloud, nova_host, "nova-control").account
-        yield CellHosts(host=nova_host, account=account, hosts=tuple(sorted(lost)))
+    yield from steps
+
+
+def _folders(cloud: Cloud, facts: Facts, host: str, role: Role) -> Iterator[Attributes]:
+    row = role_on(cloud, host, role)
+    for one in backing_of(facts.host(host), role):
+        if one.what == "folder" and one.owner and (one.error or one.is_folder_of_another(row.account)):
+            yield Attributes(host=host, path=one.path, owner=row.account, group=row.group, mode=0o755)
+
+
+def _cells(cloud: Cloud, facts: Facts, host: str, role: Role) -> Iterator[CellHosts]:
+    """Nova finds all hosts that are in no cell at once, also those that are gone for good: there a person is asked."""
+    rows = need(facts.openstack.compute_services, "compute services")
+    at_work = {row.host for row in rows if row.binary == "nova-compute" and row.state == "up"}
+    for one in backing_of(facts.host(host), role):
+        silent = sorted(set(one.hosts) - at_work)
+        if silent or one.lost > len(one.hosts):
+            raise NeedsOperator(
+                f"{host}: in no cell, and not at work either: {some(silent) or 'some'}",
+                "openstack compute service delete ID  # of a host that is gone",
+                "nova-manage cell_v2 discover_hosts --by-service --verbose",
+            )
+        if one.lost:
+            yield CellHosts(host=host, account=role_on(cloud, host, role).account, hosts=tuple(one.hosts))
 
 
 @repairs("nv.host.per_node", disruption="safe")

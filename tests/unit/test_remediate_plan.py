@@ -582,10 +582,18 @@ def test_nova_compute_is_left_running_whose_bus_does_not_let_it_in(error: str, r
 
 
 def test_hypervisors_in_no_cell_get_theirs() -> None:
-    told = {"what": "hosts", "name": "cell1", "lost": 2, "named": "compute2, compute1"}
+    told = {"what": "hosts", "name": "cell1", "lost": 2, "named": "compute1, compute2"}
     plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER), "disruptive")
     steps = [one.step for one in plan.steps]
     assert steps == [CellHosts(host=CONTROLLER, account="nova", hosts=("compute1", "compute2"))]
+
+
+@pytest.mark.parametrize(("lost", "who"), [(2, "compute1, retired"), (3, "compute1, compute2")])
+def test_hypervisors_that_may_be_gone_get_no_cell(lost: int, who: str) -> None:
+    told = {"what": "hosts", "name": "cell1", "lost": lost, "named": who}
+    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER), "disruptive")
+    assert not plan.steps
+    assert "not at work either" in plan.left[0].reason
 
 
 def test_nova_compute_is_left_running_that_would_leave_the_disks_of_some_guests_behind() -> None:
