@@ -109,6 +109,7 @@ class Fault(_Strict):
     journeys: tuple[str, ...] = Field((), description="Journeys that must fail; they are judged without all others.")
     blinds: bool = Field(False, description="Any check may be not measured while it is in force.")
     bars: bool = Field(False, description="Nothing else can be repaired on its host while it is in force.")
+    needs: tuple[str, ...] = Field((), description="Roles that the lab has, beside those that its steps name.")
     slice: bool = Field(False, description="Among the few that CI breaks; an area has at least one.")
     left: str = Field("", description="Why --remediate leaves some of it to a person.")
     breaks: tuple[Step, ...] = Field(alias="break", min_length=1)
@@ -280,8 +281,12 @@ def targets(plan: Plan, on: str) -> list[Machine]:
 
 
 def fitting(profile: Profile, table: Mapping[str, Fault]) -> dict[str, Fault]:
-    """The faults that a lab of that profile can have: it has machines for all of their steps."""
-    return {name: fault for name, fault in table.items() if all(_named(profile, step.on) for step in fault.steps)}
+    """The faults that a lab of that profile can have: it has machines for all of their steps, and what they need."""
+    return {name: fault for name, fault in table.items() if all(_named(profile, on) for on in _wanted(fault))}
+
+
+def _wanted(fault: Fault) -> list[str]:
+    return [*(step.on for step in fault.steps), *(f"role:{role}" for role in fault.needs)]
 
 
 def _named(profile: Profile, on: str) -> list[str]:
