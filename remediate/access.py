@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from fixtures.backing import CONTROL, backing_of, leaning_roles
-from fixtures.checks import some
+from fixtures.backing import CONTROL, Backing, backing_of, leaning_roles
+from fixtures.checks import shown, some
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
@@ -66,39 +66,42 @@ def run_control_services(cloud: Cloud, facts: Facts) -> Iterator[Unit | Restart]
 @repairs("nv.mq_db", disruption="disruptive")
 def give_nova_its_folders_and_cells(cloud: Cloud, facts: Facts, nova_host: str) -> Iterator[Attributes | CellHosts]:
     """Give Nova the folders that are its own, and hypervisors at work their cell; logins and schemas are a person's."""
-    steps: dict[Attributes | CellHosts, None] = {}
-    for role in leaning_roles(cloud, nova_host):
-        steps |= dict.fromkeys(_folders(cloud, facts, nova_host, role))
-        steps |= dict.fromkeys(_cells(cloud, facts, nova_host, role))
-    if not steps:
+    tried = {role: backing_of(facts.host(nova_host), role) for role in leaning_roles(cloud, nova_host)}
+    folders = {step.path: step for role, told in tried.items() for step in _folders(cloud, nova_host, role, told)}
+    if folders:
+        # What a person must decide about cells would leave the folders as they are: the next round goes on.
+        yield from folders.values()
+        return
+    lost = [(role, one) for role, told in tried.items() for one in told if one.lost]
+    if not lost:
         raise NeedsOperator(
             f"{nova_host}: which login is the right one, and when a schema is brought up to date, is yours to say",
             "nova-manage api_db sync; nova-manage db sync  # with a dump at hand, then restart Nova",
         )
-    yield from steps
+    for role, cell in lost:
+        _refuse_silent(facts, nova_host, cell)
+        account = role_on(cloud, nova_host, role).account
+        yield CellHosts(host=nova_host, account=account, hosts=tuple(cell.hosts))
 
 
-def _folders(cloud: Cloud, facts: Facts, host: str, role: Role) -> Iterator[Attributes]:
+def _folders(cloud: Cloud, host: str, role: Role, tried: Iterable[Backing]) -> Iterator[Attributes]:
     row = role_on(cloud, host, role)
-    for one in backing_of(facts.host(host), role):
+    for one in tried:
         if one.what == "folder" and one.owner and (one.error or one.is_folder_of_another(row.account)):
             yield Attributes(host=host, path=one.path, owner=row.account, group=row.group, mode=0o755)
 
 
-def _cells(cloud: Cloud, facts: Facts, host: str, role: Role) -> Iterator[CellHosts]:
-    """Nova finds all hosts that are in no cell at once, also those that are gone for good: there a person is asked."""
+def _refuse_silent(facts: Facts, host: str, cell: Backing) -> None:
+    """Nova maps all hosts that are in no cell at once, also those that are gone for good: there a person is asked."""
     rows = need(facts.openstack.compute_services, "compute services")
-    at_work = {row.host for row in rows if row.binary == "nova-compute" and row.state == "up"}
-    for one in backing_of(facts.host(host), role):
-        silent = sorted(set(one.hosts) - at_work)
-        if silent or one.lost > len(one.hosts):
-            raise NeedsOperator(
-                f"{host}: in no cell, and not at work either: {some(silent) or 'some'}",
-                "openstack compute service delete ID  # of a host that is gone",
-                "nova-manage cell_v2 discover_hosts --by-service --verbose",
-            )
-        if one.lost:
-            yield CellHosts(host=host, account=role_on(cloud, host, role).account, hosts=tuple(one.hosts))
+    silent = set(cell.hosts) - {row.host for row in rows if row.binary == "nova-compute" and row.state == "up"}
+    unknown = some(silent, 5) or [f"{more} more" for more in [cell.lost - len(cell.hosts)] if more]
+    if unknown:
+        raise NeedsOperator(
+            f"{host}: in no cell, and not at work either as far as is known: {shown(unknown)}",
+            "openstack compute service delete ID  # of a host that is gone",
+            "nova-manage cell_v2 discover_hosts --by-service --verbose",
+        )
 
 
 @repairs("nv.host.per_node", disruption="safe")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
 
-from fixtures.backing import backing_of
+from fixtures.backing import CONTROL, backing_of
 from fixtures.cloud import Cloud, Role
 from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import NotMeasured, Unreadable
@@ -34,7 +34,7 @@ CHECK_TOKENS: Final[tuple[Role, ...]] = ("glance-api", "cinder-api", "nova-contr
 
 TRIED_BY: Final[Mapping[Role, Role]] = {
     "nova-compute": "nova-compute",
-    **dict.fromkeys(("nova-control", "nova-conductor", "nova-scheduler", "nova-novncproxy"), "nova-control"),
+    **{role: "nova-control" for role in CONTROL if role != "placement-api"},
 }
 """Roles of Nova to those that try bus and databases by the same nova.conf."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from fixtures import releases
 from fixtures.backing import CONTROL, backing_of, leaning_roles
-from fixtures.checks import applies, finding, some
+from fixtures.checks import applies, finding, shown, some
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import Role
 from fixtures.facts.base import NotMeasured, Unreadable, need
@@ -172,7 +172,7 @@ def _address_problem(host: HostFacts, cloud: Cloud, facts: Facts, name: str, val
         return f"{value}, which is not an address of this host that others reach"
     holders = facts.holders(cloud.hosts_with("nova-compute"), _taken)
     having = {one for address in outside for one in holders.get(_taking(name, address), ())} | {host.name}
-    return f"{value}, which {some(sorted(having))} have" if len(having) > 1 else ""
+    return f"{value}, which {shown(some(having, 5))} have" if len(having) > 1 else ""
 
 
 def _taken(host: HostFacts) -> list[str]:

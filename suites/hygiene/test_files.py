@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures.checks import finding
+from fixtures.checks import finding, some
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
-from suites.hygiene.test_orphans import some
 
 
 @pytest.mark.check("hyg.tmp_files", severity="minor", source="OB CREL-tmp")

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from fixtures import inventory
-from fixtures.checks import finding
+from fixtures.checks import finding, some
 from fixtures.cloud import Cloud
 from fixtures.facts.images import PoolContent
 from fixtures.facts.run import Facts
-
-SHOWN = 20
-
-
-def some(names: Iterable[str]) -> list[str]:
-    """Return the names, of many only the first, with their number."""
-    every = sorted(names)
-    return every if len(every) <= SHOWN else [*every[:SHOWN], f"… and {len(every) - SHOWN} more"]
 
 
 def _described(content: PoolContent, names: Sequence[str]) -> list[str]:

@@ -7,11 +7,10 @@ from typing import Protocol
 
 import pytest
 
-from fixtures.checks import finding
+from fixtures.checks import finding, some
 from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.run import Facts
-from suites.hygiene.test_orphans import some
 
 RESTING = {
     "volume": frozenset({"available", "in-use", "maintenance"}),

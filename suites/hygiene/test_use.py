@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures import inventory
-from fixtures.checks import finding
+from fixtures.checks import finding, some
 from fixtures.cloud import Cloud
 from fixtures.cloud.model import CLIENT_ROLES
 from fixtures.facts.base import NotMeasured, need
@@ -15,7 +15,6 @@ from fixtures.facts.run import Facts
 from fixtures.room import held_by, use_of
 from fixtures.sizes import GIB
 from fixtures.targets import pools
-from suites.hygiene.test_orphans import some
 
 NOBODYS = frozenset({"USER", "REMOVING"})
 """Who puts images into the trash to be purged; others keep them there for a use of their own."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.checks import some
+from fixtures.checks import shown, some
 from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.files import File
@@ -295,4 +295,4 @@ def test_all_that_share_an_address_are_told_alike(check: Any) -> None:
 
 
 def test_of_many_names_a_few_are_told() -> None:
-    assert some([f"c{number}" for number in range(7)]) == "c0, c1, c2, c3, c4 and 2 others"
+    assert shown(some([f"c{number}" for number in range(7)], 5)) == "c0, c1, c2, c3, c4, … and 2 more"

@@ -558,10 +558,10 @@ def test_a_service_is_left_running_whose_login_was_refused() -> None:
     assert plan_of([HIDDEN], with_host(CONTROLLER, facts, tokens=(silent,))).steps, "nothing is known of it"
 
 
-def _tried(role: Role, told: dict[str, Any], facts: Facts, host: str) -> Facts:
+def _tried(role: Role, facts: Facts, host: str, *told: dict[str, Any]) -> Facts:
     """A service of Nova told that of what it leans on."""
     service = need(facts.host(host).services[role])
-    reports = {**service.reports, BACKING: Report(rc=0, output=(json.dumps(told),))}
+    reports = {**service.reports, BACKING: Report(rc=0, output=tuple(map(json.dumps, told)))}
     services = {**facts.host(host).services, role: service.model_copy(update={"reports": reports})}
     return with_host(host, facts, services=services)
 
@@ -576,14 +576,14 @@ def _tried(role: Role, told: dict[str, Any], facts: Facts, host: str) -> Facts:
 def test_nova_compute_is_left_running_whose_bus_does_not_let_it_in(error: str, reason: str) -> None:
     facts = with_option("compute1", "nova-compute", "hw_disk_discard", "ignore")
     told = {"what": "bus", "name": "transport_url", "place": "10.0.0.1:5672/", "error": error}
-    plan = plan_of([("nova.config.discard", "compute1")], _tried("nova-compute", told, facts, "compute1"))
+    plan = plan_of([("nova.config.discard", "compute1")], _tried("nova-compute", facts, "compute1", told))
     assert bool(plan.steps) is not bool(reason)
     assert reason in (plan.left[0].reason if plan.left else "")
 
 
 def test_hypervisors_in_no_cell_get_theirs() -> None:
     told = {"what": "hosts", "name": "cell1", "lost": 2, "named": "compute1, compute2"}
-    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER), "disruptive")
+    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", the_facts(), CONTROLLER, told), "disruptive")
     steps = [one.step for one in plan.steps]
     assert steps == [CellHosts(host=CONTROLLER, account="nova", hosts=("compute1", "compute2"))]
 
@@ -591,9 +591,19 @@ def test_hypervisors_in_no_cell_get_theirs() -> None:
 @pytest.mark.parametrize(("lost", "who"), [(2, "compute1, retired"), (3, "compute1, compute2")])
 def test_hypervisors_that_may_be_gone_get_no_cell(lost: int, who: str) -> None:
     told = {"what": "hosts", "name": "cell1", "lost": lost, "named": who}
-    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", told, the_facts(), CONTROLLER), "disruptive")
+    plan = plan_of([("nv.mq_db", CONTROLLER)], _tried("nova-control", the_facts(), CONTROLLER, told), "disruptive")
     assert not plan.steps
     assert "not at work either" in plan.left[0].reason
+
+
+def test_folders_are_given_back_whatever_is_to_be_said_of_cells() -> None:
+    gone = {"what": "hosts", "name": "cell1", "lost": 1, "named": "retired"}
+    locks = {"what": "folder", "name": "lock_path", "path": "/var/lock/nova", "owner": "root"}
+    facts = _tried("nova-control", the_facts(), CONTROLLER, gone, locks)
+    unasked = facts.model_copy(update={"apis": Unreadable(unreadable="not asked")})
+    for told in (facts, unasked):
+        (step,) = asked("nv.mq_db", CONTROLLER, told)
+        assert isinstance(step, Attributes) and (step.path, step.owner) == ("/var/lock/nova", "nova")
 
 
 def test_nova_compute_is_left_running_that_would_leave_the_disks_of_some_guests_behind() -> None:
