@@ -54,7 +54,7 @@ def options_page() -> str:
     return OPTIONS_HEAD + "".join(_option(option) for option in _options())
 
 
-def _options() -> Iterator[pytest.Argument]:
+def _options() -> Iterator[Any]:
     """Every option of ours, in the plugins' order."""
     for name in conftest.pytest_plugins:
         parser = pytest.Parser(_ispytest=True)
