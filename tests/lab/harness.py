@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from fixtures.cloud import load_cloud
 from fixtures.observe.openstack import open_openstack
@@ -73,8 +74,16 @@ def cloud_of(profile: str) -> str:
 
 
 def faults_on(profile: str) -> dict[str, Fault]:
-    """Every fault that a lab of a profile can have, by name."""
-    return faults.fitting(Profile.load(profile), faults.load_faults(faults.fault_files()))
+    """Every fault that a lab of a profile can have and that is seen there, by name."""
+    table = faults.fitting(Profile.load(profile), faults.load_faults(faults.fault_files()))
+    return seen_by(cloud_of(profile), table)
+
+
+def seen_by(cloud_file: str, table: Mapping[str, Fault]) -> dict[str, Fault]:
+    """The faults that fail where a cloud file decides: what it waives does not."""
+    told = YAML(typ="safe").load(PROJECT / cloud_file)
+    waived = {waiver["check"] for waiver in told.get("waivers", ())}
+    return {name: fault for name, fault in table.items() if not waived & {*fault.fails}}
 
 
 @cache
