@@ -110,6 +110,7 @@ class Fault(_Strict):
     blinds: bool = Field(False, description="Any check may be not measured while it is in force.")
     bars: bool = Field(False, description="Nothing else can be repaired on its host while it is in force.")
     needs: tuple[str, ...] = Field((), description="Roles that the lab has, beside those that its steps name.")
+    not_on: tuple[str, ...] = Field((), description="Releases of Debian where it does no harm, and nothing tells it.")
     slice: bool = Field(False, description="Among the few that CI breaks; an area has at least one.")
     left: str = Field("", description="Why --remediate leaves some of it to a person.")
     breaks: tuple[Step, ...] = Field(alias="break", min_length=1)
@@ -280,9 +281,16 @@ def targets(plan: Plan, on: str) -> list[Machine]:
     return found
 
 
-def fitting(profile: Profile, table: Mapping[str, Fault]) -> dict[str, Fault]:
-    """The faults that a lab of that profile can have: it has machines for all of their steps, and what they need."""
-    return {name: fault for name, fault in table.items() if all(_named(profile, on) for on in _wanted(fault))}
+def fitting(profile: Profile, table: Mapping[str, Fault], suite: str = "") -> dict[str, Fault]:
+    """The faults that a lab of that profile can have: it has machines for all of their steps, and what they need.
+
+    Args:
+        profile: The lab's.
+        table: Faults by name.
+        suite: Its release, where that is another than the profile's.
+    """
+    there = {name: fault for name, fault in table.items() if (suite or profile.suite) not in fault.not_on}
+    return {name: fault for name, fault in there.items() if all(_named(profile, on) for on in _wanted(fault))}
 
 
 def _wanted(fault: Fault) -> list[str]:

@@ -69,13 +69,16 @@ STATES = Path(os.environ.get("OSC_TEST_STATES", "/var/lib/ceph-osc-lab"))
 
 def cloud_of(profile: str) -> str:
     """The cloud file of a lab of a profile, or of the lab that is given, of which release it be."""
-    suite = _GIVEN_LAB.plan.release.suite if _GIVEN_LAB else Profile.load(profile).suite
-    return CLOUDS_OF_RELEASES.get((suite, profile), CLOUDS[profile])
+    return CLOUDS_OF_RELEASES.get((_suite(profile), profile), CLOUDS[profile])
+
+
+def _suite(profile: str) -> str:
+    return _GIVEN_LAB.plan.release.suite if _GIVEN_LAB else Profile.load(profile).suite
 
 
 def faults_on(profile: str) -> dict[str, Fault]:
     """Every fault that a lab of a profile can have and that is seen there, by name."""
-    table = faults.fitting(Profile.load(profile), faults.load_faults(faults.fault_files()))
+    table = faults.fitting(Profile.load(profile), faults.load_faults(faults.fault_files()), _suite(profile))
     return seen_by(cloud_of(profile), table)
 
 

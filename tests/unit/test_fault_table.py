@@ -12,7 +12,7 @@ from lab.cgroup import Group
 from lab.errors import LabError
 from lab.machine import Machine
 from lab.plan import Plan, Profile, Secrets, addresses
-from lab.releases import release_of
+from lab.releases import RELEASES, release_of
 from tests.collecting import collected_checks
 from tests.lab import harness
 
@@ -131,6 +131,13 @@ def test_the_documentation_tells_how_many_faults_are_left(page: str) -> None:
 
 def test_every_fault_fits_a_lab() -> None:
     assert set(FAULTS) - _fitting(*PROFILES) == set()
+
+
+def test_a_fault_does_not_fit_a_release_where_it_does_no_harm() -> None:
+    assert {suite for fault in FAULTS.values() for suite in fault.not_on} <= RELEASES.keys()
+    profile = Profile.load("split")
+    harmless = faults.fitting(profile, FAULTS).keys() - faults.fitting(profile, FAULTS, "trixie").keys()
+    assert harmless == {"ceph.caps-glance-cannot-see-clones"}
 
 
 def test_a_fault_of_a_role_that_no_machine_has_fits_no_lab(tmp_path: Path) -> None:
