@@ -19,10 +19,11 @@ import pytest
 import recorded
 from fixtures.cloud import Cloud
 from fixtures.facts import spread
-from fixtures.facts.base import Unreadable
+from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
+from fixtures.facts.shared import Shared
 from fixtures.facts.spread import FOLDER, UNFINISHED, CannotResume, Keeping, SpreadHosts
 from fixtures.facts.store import load_facts, save_facts
 from fixtures.neighbours import ALL, TRIED, names_for, peers
@@ -127,7 +128,7 @@ def test_open_files_bound_how_many_are_asked(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_facts_of_hosts_are_read_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread, "HELD", 32 * len(COMPUTE.model_dump_json()))
+    monkeypatch.setattr(spread, "HELD", 32 * spread.HOST)
     keeping = Keeping.begin(tmp_path, "test")
     for number in range(42):
         keeping.put(f"host{number:03}", COMPUTE.model_copy(update={"name": f"host{number:03}"}))
@@ -135,11 +136,31 @@ def test_facts_of_hosts_are_read_when_they_are_asked_for(tmp_path: Path, monkeyp
     hosts = keeping.hosts()
     assert len(hosts) == 43
     assert [host.name for host in hosts.values() if isinstance(host, HostFacts)] == list(hosts)[1:]
-    assert 30 <= len(hosts._held) <= 32
-    assert hosts._size == sum(size for _, size in hosts._held.values())
+    assert 0 < len(hosts._held) < 32
     assert hosts["down"] == BLIND
     assert "other" not in hosts
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in (tmp_path / FOLDER).iterdir())
+
+
+def test_what_hosts_have_in_common_is_held_once(tmp_path: Path) -> None:
+    keeping = Keeping.begin(tmp_path, "test")
+    options = need(COMPUTE.system.clock), COMPUTE.packages
+    twin = COMPUTE.model_copy(update={"name": "twin", "commands": {**COMPUTE.commands, "odd": True}})
+    for host in (COMPUTE, twin):
+        keeping.put(host.name, host)
+    hosts = keeping.hosts()
+    one, other = (hosts[name] for name in (COMPUTE.name, "twin"))
+    assert (one, other) == (COMPUTE, twin)
+    assert isinstance(one, HostFacts) and isinstance(other, HostFacts)
+    assert (need(one.system.clock), one.packages) == options
+    assert one.packages is other.packages and one.services is other.services
+    assert one.commands is not other.commands
+
+
+def test_parts_that_are_equal_only_by_python_stay_what_they_are() -> None:
+    shared = Shared()
+    told = [shared.of(part) for part in (1, True, 1.0, (1,), (True,), {"a": 1}, {"a": True}, [1], [1])]
+    assert list(map(repr, told)) == ["1", "True", "1.0", "(1,)", "(True,)", "{'a': 1}", "{'a': True}", "[1]", "[1]"]
 
 
 def test_spread_facts_are_stored_and_read_again(tmp_path: Path) -> None:
