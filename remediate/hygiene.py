@@ -151,17 +151,23 @@ def _is_nobodys(content: PoolContent, look: ImageLook | None) -> bool:
 
 @repairs("hyg.trash", disruption="destructive")
 def purge_what_is_overdue(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[FromTrash]:
-    """Remove what users deleted and nothing holds any more."""
+    """Remove what users deleted and nothing holds: what is overdue; where none is, what fills the pool and may go."""
     trash = need(inventory.content_of(facts, pool_name).trash, f"trash of {pool_name}")
-    overdue = [
-        entry
+    ages = [
+        (entry, facts.age(entry.deferred_until))
         for entry in trash
-        if entry.source in ("USER", "REMOVING")
-        and entry.deferred_until
-        and facts.age(entry.deferred_until) > cloud.hygiene.trash_after
+        if entry.source in ("USER", "REMOVING") and entry.deferred_until
     ]
+    overdue = [entry for entry, age in ages if age > cloud.hygiene.trash_after] or [
+        entry for entry, age in ages if age > 0
+    ]
+    if not overdue:
+        raise NeedsOperator(
+            "what is in the trash is kept for who deleted it: give the pool room, or throw it away before its time",
+            *(f"rbd trash rm --force --pool {pool_name} {entry.id}  # {entry.name}" for entry, _ in ages),
+        )
     free = [entry for entry in overdue if entry.snapshots == 0]
-    if overdue and not free:
+    if not free:
         raise NeedsOperator(
             "snapshots hold these images, and clones may hang on those: flatten or delete the clones first",
             *(f"rbd children --all --pool {pool_name} --image-id {entry.id}  # {entry.name}" for entry in overdue),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -419,6 +420,19 @@ def test_the_trash_is_purged_of_what_nothing_holds() -> None:
     assert asked("hyg.trash", "volumes", facts) == [FromTrash(pool="volumes", image="a", image_id="1a")]
     lines = refused("hyg.trash", "volumes", with_content("volumes", trash=(held,))).lines
     assert lines == ("rbd children --all --pool volumes --image-id 2b  # b",)
+
+
+@pytest.mark.parametrize(("seconds", "goes"), [(-60, True), (86400, False)])
+def test_what_fills_the_pool_from_the_trash_goes_once_it_may(seconds: int, goes: bool) -> None:
+    until = (the_facts().now + timedelta(seconds=seconds)).isoformat()
+    fresh = TrashEntry(id="1a", name="a", source="USER", deferred_until=until, size=1, snapshots=0)
+    facts = with_content("volumes", trash=(fresh,))
+    if goes:
+        assert asked("hyg.trash", "volumes", facts) == [FromTrash(pool="volumes", image="a", image_id="1a")]
+    else:
+        refusal = refused("hyg.trash", "volumes", facts)
+        assert "kept for who deleted it" in str(refusal)
+        assert refusal.lines == ("rbd trash rm --force --pool volumes 1a  # a",)
 
 
 def test_orphans_go_into_the_trash_where_nobody_else_may_own_them_and_nobody_has_them_open() -> None:
