@@ -111,6 +111,14 @@ def test_an_item_stands_for_a_check(folder: Path) -> None:
     assert set(checks.values()) == {1}
 
 
+def test_a_test_that_was_judged_is_gone_without_a_search_for_circles(folder: Path) -> None:
+    done = _run(folder, "-m", "static", "--granularity", "check", "-s", "-p", "tests.counting", where="alive")
+    alive = re.search(r"alive (\d+)", done.stdout)
+    assert alive, done.stdout
+    judged = _report(folder, "alive").run.collected
+    assert 0 < int(alive[1]) < judged
+
+
 @pytest.mark.parametrize(
     "options",
     [
