@@ -86,7 +86,7 @@ def seen_by(cloud_file: str, table: Mapping[str, Fault]) -> dict[str, Fault]:
     """The faults that fail where a cloud file decides: what it waives does not."""
     told = YAML(typ="safe").load(PROJECT / cloud_file)
     waived = {waiver["check"] for waiver in told.get("waivers", ())}
-    return {name: fault for name, fault in table.items() if not waived & {*fault.fails}}
+    return {name: fault for name, fault in table.items() if not waived & {*fault.fails, *fault.journeys}}
 
 
 @cache
