@@ -38,6 +38,11 @@ manual(
     *("nv.boot_to_login", "nv.keypair", "nv.console"),
 )
 manual(
+    "a port that is open where no rule opens it may be in use: who closes it for all servers at once is a person, by "
+    "[securitygroup] of the agents, or port security of the network; one that stays closed has its cause in their log",
+    "nv.secgroup.ports",
+)
+manual(
     "how large servers are, and what they cost, is yours to say: openstack flavor create --ram 512 --disk 10 NAME",
     "nv.flavor",
 )

@@ -16,9 +16,10 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import NotMeasured
 from fixtures.heartbeat import Console
 from fixtures.scratch.console import GREETING, console_url, greeting, without_token
-from fixtures.scratch.gates import HAS_GUEST, HAS_NETWORK
+from fixtures.scratch.gates import HAS_GUEST, HAS_NETWORK, PROMISES_GROUPS
 from fixtures.scratch.guest import Boot, Guest
 from fixtures.scratch.judging import asking, expect_within, fail
+from fixtures.scratch.ports import Group
 from fixtures.scratch.resources import Scratch
 from fixtures.scratch.timing import Measure
 from fixtures.sizes import GIB
@@ -128,6 +129,59 @@ def _new_key() -> tuple[str, str]:
 
 def _key_of(console: Console) -> str:
     return console.keys[-1].md5 if console.keys else ""
+
+
+@pytest.mark.check("nv.secgroup.ports", severity="critical", source="S2")
+@pytest.mark.applies_if(*HAS_NETWORK)
+@pytest.mark.applies_if(*PROMISES_GROUPS)
+def test_a_rule_opens_a_port_and_nothing_else_does(scratch: Scratch, boot: Boot) -> None:
+    """A port of a guest is closed to another guest, opened by a rule of its security group, and closed again without.
+
+    Why: who relies on groups that nobody enforces is open to every tenant; whose rules do not arrive is cut off.
+    """
+    group = Group.made(scratch)
+    listener = boot(group=group.id, orders=f"listen {PORT}")
+    address = _address_of(listener)
+    other = boot(group=group.id, orders=f"try {address} {PORT}")
+    source = _address_of(other)
+    to = f"{address}:{PORT}"
+    _await_answer(other, to, "none", "no rule opens it")
+    with group.opened(PORT, source):
+        _await_answer(other, to, "open", f"a rule lets {source} in")
+    _await_answer(other, to, "none", "the rule is gone")
+    scratch.clean_up()
+
+
+def _address_of(guest: Guest) -> str:
+    """The address that a guest was given, once it has its orders."""
+    console = guest.await_prompt()
+    if not console.leases:
+        raise NotMeasured("a guest has no address: see nv.boot_to_login")
+    if not console.orders:
+        raise NotMeasured("a guest was not told its user data, which comes by the metadata service: see nv.network")
+    return console.leases[-1].address
+
+
+def _await_answer(guest: Guest, to: str, wanted: str, why: str) -> None:
+    """Wait until a guest's latest tries are all answered as wanted: those of a while, for one alone may be lost."""
+    begun = max((one.n for one in guest.console().tries), default=0)
+
+    def look() -> bool | Pending:
+        latest = [one.answer for one in guest.console().tries if one.n > begun][-TRIES:]
+        settled = len(latest) == TRIES and set(latest) == {wanted}
+        return settled or Pending(", ".join(latest) or "no try")
+
+    where = f"{to}, tried from the guest of {guest.scratch.where(guest.server)}"
+    expect_within(where, f"{wanted}, for {why}", look, GROUP_SECONDS, remedy=GROUPS)
+
+
+PORT: Final = 7777
+TRIES: Final = 3
+GROUP_SECONDS: Final = 90.0
+GROUPS = (
+    "[securitygroup] firewall_driver and enable_security_group of the agents; port security of the network; the log of "
+    "the agent on the hypervisors of both"
+)
 
 
 @pytest.mark.check("nv.console", severity="major", source="S2 NRC")

@@ -246,6 +246,19 @@ def test_the_guest_tells_of_its_network() -> None:
     assert console.leases == (Lease("eth0", "10.0.0.7", "10.0.0.2"),)
     assert (console.metadata, console.keys, console.prompts) == (True, (Key("ssh-ed25519", "0a1b"),), 1)
     assert read_console("osc-net metadata=none end").metadata is False
+
+
+def test_what_a_guest_tried_is_read() -> None:
+    console = read_console(
+        "osc-port order=try end\r\nosc-port try=1 to=10.0.0.7:7777 answer=none end\r\n"
+        "osc-port try=2 to=10.0.0.7:7777 answer=open end\r\nosc-port try=3 to=10.0.0.7:7777 answer=maybe end\r\n"
+        "osc-port try=4 to=10.0.0.7:77"
+    )
+    assert console.orders == ("try",)
+    assert [(one.n, one.to, one.answer) for one in console.tries] == [
+        (1, "10.0.0.7:7777", "none"),
+        (2, "10.0.0.7:7777", "open"),
+    ]
     assert read_console("osc-guest boot").metadata is None
 
 
