@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import grp
 import hashlib
 import os
@@ -124,7 +125,12 @@ def _put_folder(path: str, content: Content) -> None:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path):
-        os.rmdir(path)  # never what somebody has put into it
+        names = sorted(os.listdir(path))
+        if names:
+            # Never what somebody has put into it.
+            some = ", ".join(names[:5]) + (" and %d more" % (len(names) - 5) if len(names) > 5 else "")
+            raise OSError(errno.ENOTEMPTY, "it is not empty: %s" % some, path)
+        os.rmdir(path)
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

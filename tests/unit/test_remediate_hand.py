@@ -518,3 +518,16 @@ def test_keys_of_tokens_are_rotated_and_had_back_with_their_times(
     (folder / "0").unlink()
     with pytest.raises(Refused, match="none that is staged"):
         step.preview()
+
+
+def test_a_folder_is_not_removed_with_what_somebody_has_put_into_it(tmp_path: Path) -> None:
+    folder = tmp_path / "guests"
+    folder.mkdir()
+    for number in range(7):
+        folder.joinpath(f"{number}.asok").touch()
+    with pytest.raises(OSError, match=r"not empty: 0\.asok, 1\.asok, 2\.asok, 3\.asok, 4\.asok and 2 more"):
+        files.put(str(folder), None, "x")
+    for path in folder.iterdir():
+        path.unlink()
+    files.put(str(folder), None, "x")
+    assert not folder.exists()
