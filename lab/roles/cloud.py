@@ -18,7 +18,7 @@ def _provision(machine: Machine, plan: Plan) -> None:
     _answers(api, "image", "/v2/images")
     _answers(api, "volumev3", "/types")
     api.post("compute", "/flavors", {"flavor": FLAVOR})
-    _network(api)
+    _network(api, secured=network.holds_groups(plan))
     network.have_agents_report(plan)
     machine_with(plan, "nova-control").run("runuser -u nova -- nova-manage cell_v2 discover_hosts --by-service")
 
@@ -27,10 +27,10 @@ def _answers(api: Api, service: str, path: str) -> None:
     poll(f"{service} answers", lambda: bool(api.get(service, path)), timeout=180)
 
 
-def _network(api: Api) -> None:
+def _network(api: Api, *, secured: bool) -> None:
     if api.get("network", f"/v2.0/networks?name={NETWORK}")["networks"]:
         return
-    wanted = {"name": NETWORK, "shared": True, "port_security_enabled": False}
+    wanted = {"name": NETWORK, "shared": True, "port_security_enabled": secured}
     made = api.post("network", "/v2.0/networks", {"network": wanted})["network"]
     subnet = {
         "name": NETWORK,

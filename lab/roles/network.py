@@ -104,6 +104,11 @@ def _driver(plan: Plan) -> _Driver:
     return _DRIVERS[plan.release.plugging]
 
 
+def holds_groups(plan: Plan) -> bool:
+    """Whether the agents let in what security groups open, and nothing else."""
+    return bool(_driver(plan).groups["securitygroup"]["enable_security_group"])
+
+
 def _common(plan: Plan) -> ini.Config:
     return {
         "DEFAULT": {

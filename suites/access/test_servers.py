@@ -134,11 +134,18 @@ def _key_of(console: Console) -> str:
 @pytest.mark.check("nv.secgroup.ports", severity="critical", source="S2")
 @pytest.mark.applies_if(*HAS_NETWORK)
 @pytest.mark.applies_if(*PROMISES_GROUPS)
-def test_a_rule_opens_a_port_and_nothing_else_does(scratch: Scratch, boot: Boot) -> None:
+def test_a_rule_opens_a_port_and_nothing_else_does(scratch: Scratch, boot: Boot, cloud: Cloud) -> None:
     """A port of a guest is closed to another guest, opened by a rule of its security group, and closed again without.
 
     Why: who relies on groups that nobody enforces is open to every tenant; whose rules do not arrive is cut off.
     """
+    network = scratch.tenant.connection.network.find_network(str(cloud.journeys.network))
+    assert network is None or network.is_port_security_enabled is not False, finding(
+        f"network {network.name}",
+        found="port security is off: no group can be given to a server on it",
+        expected="on, since policy.security_groups says that groups hold",
+        remedy=f"openstack network set --enable-port-security {network.name}; ports that are there keep what they have",
+    )
     group = Group.made(scratch)
     listener = boot(group=group.id, orders=f"listen {PORT}")
     address = _address_of(listener)
@@ -154,6 +161,7 @@ def test_a_rule_opens_a_port_and_nothing_else_does(scratch: Scratch, boot: Boot)
 
 def _address_of(guest: Guest) -> str:
     """The address that a guest was given, once it has its orders."""
+    guest.await_up()
     console = guest.await_prompt()
     if not console.leases:
         raise NotMeasured("a guest has no address: see nv.boot_to_login")
