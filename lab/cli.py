@@ -263,7 +263,7 @@ def _parser() -> argparse.ArgumentParser:
         "--subnet",
         type=_subnet,
         metavar="CIDR",
-        help="a private range for the hosts (default: the profile's); two labs at once need two",
+        help="a private range for the hosts (default: the profile's, or another where that is taken)",
     )
     _add_fleet(add)
     down = add(

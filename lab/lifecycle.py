@@ -10,6 +10,7 @@ from lab import cgroup, network, preflight, process, reach
 from lab.errors import LabError
 from lab.lab import Lab, on_each
 from lab.machine import Machine
+from lab.network import free_subnet
 from lab.plan import Profile
 from lab.progress import Progress
 from lab.roles import ROLES
@@ -103,7 +104,7 @@ def _wanted(state: State, record: Record | None, wishes: Wishes) -> Lab:
     name = wishes.profile or (record.profile if record else "default")
     profile = Profile.load(name)
     suite = wishes.suite or (record.suite if record else profile.suite)
-    subnet = wishes.subnet or (IPv4Network(record.subnet) if record else profile.subnet)
+    subnet = IPv4Network(record.subnet) if record else wishes.subnet or free_subnet(state.lab, profile.subnet)
     return Lab.of(state, profile, suite, subnet)
 
 

@@ -61,7 +61,7 @@ class Bridge:
         ]
 
     def _overlaps(self) -> list[str]:
-        users = {user: net for user, net in _in_use().items() if user != self.name}
+        users = _others(self.name)
         clashes = [f"{user} ({net}{_holder(user)})" for user, net in users.items() if net.overlaps(self.subnet)]
         if not clashes:
             return []
@@ -74,6 +74,12 @@ class Bridge:
 def bridge_name(lab: str) -> str:
     """The bridge of a lab, by the lab's id."""
     return f"osc-{lab}"
+
+
+def free_subnet(lab: str, wished: IPv4Network) -> IPv4Network:
+    """The wished subnet, or another where something else than this lab has it on this machine."""
+    taken = set(_others(bridge_name(lab)).values())
+    return _free(taken) if any(net.overlaps(wished) for net in taken) else wished
 
 
 def remove_bridge(lab: str) -> None:
@@ -115,6 +121,10 @@ def _in_use() -> dict[str, IPv4Network]:
         if route["dst"] != "default" and route.get("type") not in ("local", "broadcast")
     }
     return {user: net for user, net in (routed | addressed).items() if net.version == 4}
+
+
+def _others(bridge: str) -> dict[str, IPv4Network]:
+    return {user: net for user, net in _in_use().items() if user != bridge}
 
 
 def _holder(user: str) -> str:

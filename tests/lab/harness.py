@@ -15,11 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from fixtures.cloud import load_cloud
 from fixtures.observe.openstack import open_openstack
@@ -31,7 +29,7 @@ from lab.errors import CannotHost
 from lab.faults import Fault
 from lab.lab import Lab
 from lab.machine import Machine
-from lab.plan import Profile, addresses
+from lab.plan import Profile
 from lab.roles import ROLES
 from lab.state import State
 from reports.model import Entry, Report
@@ -43,14 +41,6 @@ PROJECT = Path(__file__).parents[2]
 GIVEN = os.environ.get("OSC_TEST_LAB", "")
 _GIVEN_LAB = Lab.recorded(State(Path(GIVEN))) if GIVEN else None
 PROFILES = (_GIVEN_LAB.plan.profile.name,) if _GIVEN_LAB else ("default", "split")
-SUBNETS = {
-    "default": "10.70.11.0/24",
-    "split": "10.70.12.0/24",
-    "bare": "10.70.13.0/24",
-    "swift": "10.70.19.0/24",
-    "full": "10.70.14.0/24",
-    "iscsi": "10.70.21.0/24",
-}
 CLOUDS = {
     "default": "clouds/lab.yaml",
     "split": "clouds/lab-split.yaml",
@@ -84,8 +74,7 @@ def faults_on(profile: str) -> dict[str, Fault]:
 
 def seen_by(cloud_file: str, table: Mapping[str, Fault]) -> dict[str, Fault]:
     """The faults that fail where a cloud file decides: what it waives does not."""
-    told = YAML(typ="safe").load(PROJECT / cloud_file)
-    waived = {waiver["check"] for waiver in told.get("waivers", ())}
+    waived = {waiver.check for waiver in load_cloud(PROJECT / cloud_file).waivers}
     return {name: fault for name, fault in table.items() if not waived & {*fault.fails, *fault.journeys}}
 
 
@@ -139,17 +128,18 @@ class LabUnderTest:
 
     def __init__(self, profile: str) -> None:
         self.profile = profile
-        self.subnet = SUBNETS[profile]
         self.state = State(Path(GIVEN) if GIVEN else STATES / f"tests-{profile}")
         self.cloud_file = cloud_of(profile)
-        self._environment = os.environ | {"OSC_LAB_STATE": str(self.state.folder), **self._dashboard()}
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"OSC_LAB_STATE": str(self.state.folder), **self._dashboard()}
 
     def _dashboard(self) -> dict[str, str]:
-        """What the cloud file asks for: where the dashboard is, on this lab's subnet."""
-        machines = Profile.load(self.profile).machines
-        there = next((name for name, roles in machines.items() if "dashboard" in roles), None)
-        subnet = _GIVEN_LAB.plan.subnet if _GIVEN_LAB else IPv4Network(self.subnet)
-        return {"OSC_LAB_DASHBOARD": f"http://{addresses(subnet, machines)[there]}/horizon/"} if there else {}
+        """What the cloud file asks for: where the dashboard is, once the lab is there."""
+        machines = Lab.recorded(self.state).plan.machines.values() if self.state.load() else ()
+        there = [machine.address for machine in machines if "dashboard" in machine.roles]
+        return {"OSC_LAB_DASHBOARD": f"http://{there[0]}/horizon/"} if there else {}
 
     def word(self, *words: str) -> None:
         """Run `python -m lab WORD…`, its progress shown as it comes."""
@@ -274,7 +264,7 @@ def provisioned(profile: str) -> Iterator[LabUnderTest]:
     """A lab of a profile, with nothing broken in it; gone afterwards, unless OSC_TEST_KEEP is set."""
     lab = LabUnderTest(profile)
     if not GIVEN:
-        lab.word("up", "--profile", lab.profile, "--subnet", lab.subnet)
+        lab.word("up", "--profile", lab.profile)
     lab.mend_all()
     yield lab
     if not GIVEN and not os.environ.get("OSC_TEST_KEEP"):

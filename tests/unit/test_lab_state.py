@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from lab import cli, faults, preflight
+from lab import cli, faults, network, preflight
 from lab.base import Base
 from lab.errors import LabError
 from lab.progress import Progress
@@ -19,6 +20,25 @@ KNOWN = ("hosts.conf-closed", "hosts.conf-absent")
 
 def _record(profile: str = "default", base: Path = Path("/none")) -> Record:
     return Record(profile, "bookworm", "10.9.8.0/24", str(base), "key", "up", ("storage",))
+
+
+# ---------------------------------------------------------------------------- subnets
+
+
+@pytest.mark.parametrize(
+    ("bridge", "found"),
+    [("osc-other", "10.77.0.0/24"), (network.bridge_name("mine"), "10.70.1.0/24"), ("", "10.70.1.0/24")],
+)
+def test_a_subnet_that_is_taken_gives_way_to_a_free_one(
+    monkeypatch: pytest.MonkeyPatch, bridge: str, found: str
+) -> None:
+    address = {"ifname": bridge, "addr_info": [{"family": "inet", "local": "10.70.1.1", "prefixlen": 24}]}
+    told = {
+        "address": [address] if bridge else [],
+        "route": [{"dst": "default", "gateway": "192.0.2.1", "dev": "eth0"}],
+    }
+    monkeypatch.setattr(network, "_ip", lambda *words: told[words[1]])
+    assert network.free_subnet("mine", IPv4Network("10.70.1.0/24")) == IPv4Network(found)
 
 
 # ---------------------------------------------------------------------------- bases
