@@ -11,6 +11,7 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.images import ImageLook, PoolContent
 from fixtures.facts.run import Facts
 from fixtures.sizes import MIB
+from fixtures.trash import USERS
 from remediate.model import BreakLock, File, FromTrash, HardReboot, IntoTrash, NeedsOperator, OldSnapshot
 from remediate.registry import manual, repairs
 
@@ -150,27 +151,29 @@ def _is_nobodys(content: PoolContent, look: ImageLook | None) -> bool:
 
 
 @repairs("hyg.trash", disruption="destructive")
-def purge_what_is_overdue(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[FromTrash]:
+def purge_what_may_go(pool_name: str, facts: Facts, cloud: Cloud) -> Iterator[FromTrash]:
     """Remove what users deleted and nothing holds: what is overdue; where none is, what fills the pool and may go."""
     trash = need(inventory.content_of(facts, pool_name).trash, f"trash of {pool_name}")
     ages = [
-        (entry, facts.age(entry.deferred_until))
-        for entry in trash
-        if entry.source in ("USER", "REMOVING") and entry.deferred_until
+        (entry, facts.age(entry.deferred_until)) for entry in trash if entry.source in USERS and entry.deferred_until
     ]
-    overdue = [entry for entry, age in ages if age > cloud.hygiene.trash_after] or [
-        entry for entry, age in ages if age > 0
-    ]
-    if not overdue:
+    if not ages:
+        raise NeedsOperator(
+            "what fills the trash is there for a migration or a mirror, and goes with these: commit or abort the one "
+            "(see hyg.rbd_features_locked), let the other catch up, or give the pool room"
+        )
+    overdue = [entry for entry, age in ages if age > cloud.hygiene.trash_after]
+    going = overdue or [entry for entry, age in ages if age > 0]
+    if not going:
         raise NeedsOperator(
             "what is in the trash is kept for who deleted it: give the pool room, or throw it away before its time",
             *(f"rbd trash rm --force --pool {pool_name} {entry.id}  # {entry.name}" for entry, _ in ages),
         )
-    free = [entry for entry in overdue if entry.snapshots == 0]
+    free = [entry for entry in going if entry.snapshots == 0]
     if not free:
         raise NeedsOperator(
             "snapshots hold these images, and clones may hang on those: flatten or delete the clones first",
-            *(f"rbd children --all --pool {pool_name} --image-id {entry.id}  # {entry.name}" for entry in overdue),
+            *(f"rbd children --all --pool {pool_name} --image-id {entry.id}  # {entry.name}" for entry in going),
         )
     for entry in free:
         yield FromTrash(pool=pool_name, image=entry.name, image_id=entry.id)

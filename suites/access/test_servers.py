@@ -134,13 +134,13 @@ def _key_of(console: Console) -> str:
 @pytest.mark.check("nv.secgroup.ports", severity="critical", source="S2")
 @pytest.mark.applies_if(*HAS_NETWORK)
 @pytest.mark.applies_if(*PROMISES_GROUPS)
-def test_a_rule_opens_a_port_and_nothing_else_does(scratch: Scratch, boot: Boot, cloud: Cloud) -> None:
+def test_a_rule_opens_a_port_and_nothing_else_does(scratch: Scratch, boot: Boot) -> None:
     """A port of a guest is closed to another guest, opened by a rule of its security group, and closed again without.
 
     Why: who relies on groups that nobody enforces is open to every tenant; whose rules do not arrive is cut off.
     """
-    network = scratch.tenant.connection.network.find_network(str(cloud.journeys.network))
-    assert network is None or network.is_port_security_enabled is not False, finding(
+    network = scratch.network()
+    assert network.is_port_security_enabled is not False, finding(
         f"network {network.name}",
         found="port security is off: no group can be given to a server on it",
         expected="on, since policy.security_groups says that groups hold",

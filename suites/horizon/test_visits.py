@@ -115,15 +115,15 @@ def _entrance(cloud: Cloud, scratch: Scratch, *beside: str) -> Iterator[Callable
 
 def _server(scratch: Scratch, cloud: Cloud, member: Visitor, volume: Volume) -> Server:
     """Launch a server in the dashboard; where it could not be told enough there, by the API."""
-    network, nova = cloud.journeys.network, scratch.tenant.connection.compute
-    if network is None or cloud.journeys.hypervisors:
+    nova = scratch.tenant.connection.compute
+    if cloud.journeys.network is None or cloud.journeys.hypervisors:
         return scratch.server(volume=volume)
     flavor = str(nova.get_flavor(scratch.tenant.flavor.id).name)
-    found = scratch.tenant.connection.network.find_network(network)
-    groups = found is None or found.is_port_security_enabled is not False
+    network = scratch.network()
+    groups = network.is_port_security_enabled is not False
 
     def launch(name: str) -> str:
-        member.launch(name, volume=str(volume.name), flavor=flavor, network=network, groups=groups)
+        member.launch(name, volume=str(volume.name), flavor=flavor, network=str(network.name), groups=groups)
         return expect_within(f"server {name}", "listed by Nova", lambda: find(name), LISTED_SECONDS, remedy=LOG)
 
     def find(name: str) -> str | Pending:

@@ -15,8 +15,8 @@ from fixtures.facts.run import Facts
 from fixtures.room import held_by, use_of
 from fixtures.sizes import GIB
 from fixtures.targets import pools
+from fixtures.trash import USERS
 
-NOBODYS = frozenset({"USER", "REMOVING"})
 """Who puts images into the trash to be purged; others keep them there for a use of their own."""
 
 SPLIT = "split-brain"
@@ -116,7 +116,7 @@ def test_trash_is_emptied(pool_name: str, content: PoolContent, facts: Facts, cl
 
     Why: "deleted" volumes keep their space where nothing purges the trash, or where a snapshot holds them.
     """
-    entries = [entry for entry in need(content.trash, f"trash of {pool_name}") if entry.source in NOBODYS]
+    entries = [entry for entry in need(content.trash, f"trash of {pool_name}") if entry.source in USERS]
     if any(not entry.deferred_until for entry in entries):
         raise NotMeasured(f"trash of {pool_name}: until when images are deferred was not told")
     ages = [(entry, facts.age(entry.deferred_until)) for entry in entries]

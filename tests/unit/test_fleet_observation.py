@@ -128,7 +128,7 @@ def test_open_files_bound_how_many_are_asked(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_facts_of_hosts_are_read_when_they_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spread, "HELD", 32 * spread.HOST)
+    monkeypatch.setattr(spread, "HELD", 32 * spread.HOST_BYTES)
     keeping = Keeping.begin(tmp_path, "test")
     for number in range(42):
         keeping.put(f"host{number:03}", COMPUTE.model_copy(update={"name": f"host{number:03}"}))

@@ -435,6 +435,14 @@ def test_what_fills_the_pool_from_the_trash_goes_once_it_may(seconds: int, goes:
         assert refusal.lines == ("rbd trash rm --force --pool volumes 1a  # a",)
 
 
+def test_what_a_migration_put_into_the_trash_is_left_to_it() -> None:
+    until = the_facts().now.isoformat()
+    source = TrashEntry(id="1a", name="a", source="MIGRATION", deferred_until=until, size=1, snapshots=0)
+    refusal = refused("hyg.trash", "volumes", with_content("volumes", trash=(source,)))
+    assert "commit or abort" in str(refusal)
+    assert not refusal.lines
+
+
 def test_orphans_go_into_the_trash_where_nobody_else_may_own_them_and_nobody_has_them_open() -> None:
     name = "volume-0badf00d-0000-4000-8000-000000000001"
     idle = with_content("volumes", names={name: "1a"}, looks={name: ImageLook(size=1)})
