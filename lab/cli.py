@@ -144,12 +144,21 @@ def _faults(_options: argparse.Namespace, state: State) -> int:
 def _break(options: argparse.Namespace, state: State) -> int:
     fault = _known_fault(options.name)
     lab = _existing(state)
+    _refuse_where_it_is_none(fault, lab)
     with state.locked(f"break {fault.name}"):
         if fault.name in faults.broken(state):
             raise LabError(f"{fault.name} is broken already: `python -m lab mend {fault.name}`")
         faults.break_fault(state, lab.plan, fault)
     print(f"broken: {fault.about}\nchecks that must fail now: {', '.join((*fault.fails, *fault.journeys))}")
     return 0
+
+
+def _refuse_where_it_is_none(fault: faults.Fault, lab: Lab) -> None:
+    profile, suite = lab.plan.profile, lab.plan.release.suite
+    if suite in fault.not_on:
+        raise LabError(f"{fault.name} does no harm on Debian's {suite}, and no check tells it")
+    if not faults.fitting(profile, {fault.name: fault}, suite):
+        raise LabError(f"{fault.name} cannot be had by a lab of profile {profile.name}: it has no host for it")
 
 
 _LOST = "no fault of this name is declared any more, so nothing says how"

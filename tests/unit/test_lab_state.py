@@ -180,6 +180,21 @@ def test_a_mistyped_fault_is_told_as_such(broken_lab: State, capsys: pytest.Capt
     assert faults.broken(broken_lab) == [KNOWN[0]]
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("access.groups-that-nobody-holds", "does no harm on Debian's bookworm"),
+        ("swift.no-rsync", "cannot be had by a lab of profile default"),
+    ],
+)
+def test_what_is_none_here_is_not_broken(
+    broken_lab: State, capsys: pytest.CaptureFixture[str], name: str, why: str
+) -> None:
+    assert cli.main(["break", "--state", str(broken_lab.folder), name]) == 1
+    assert why in capsys.readouterr().err
+    assert faults.broken(broken_lab) == []
+
+
 def test_no_word_but_fleet_has_a_profile_of_its_own() -> None:
     assert cli._parser().parse_args(["fleet"]).profile == "fleet"
     assert "profile" not in cli._parser().parse_args(["mend"])
