@@ -45,11 +45,6 @@ manual(
     "swift.stat",
 )
 manual(
-    "what is in quarantine or not mounted is a disk to be looked at by a person: swift-recon --all, dmesg, smartctl; "
-    "the replicators make the copies good once it is back or out of the rings",
-    "swift.recon",
-)
-manual(
     "it shows what swift.services, swift.proxy.conf, swift.ring.* and swift.disk.* explain: their repairs heal it; "
     "else read the logs of the proxy and of the object servers",
     "swift.updown",
@@ -206,12 +201,35 @@ def give_devices_to_swift(cloud: Cloud, facts: Facts, store_host: str) -> Iterat
         steps.append(Folder(host=store_host, path=cache.path, owner="root", group=ACCOUNT, mode=0o775))
     elif cache and cache.owner != ACCOUNT and not (cache.group == ACCOUNT and cache.mode & 0o020):
         steps.append(Attributes(host=store_host, path=cache.path, group=ACCOUNT, mode=cache.mode | 0o070))
+    rsync = need(node.modules, f"{store_host}: modules of rsync").unit
+    if rsync and rsync.load == "loaded":
+        steps.append(Unit(host=store_host, unit=rsync.name, enable=rsync.enabled not in ENABLED))
     if not steps:
         raise NeedsOperator(
             f"{store_host}: rsync's modules and the address that they are offered at are yours to say",
             "/etc/rsyncd.conf: address = ADDRESS, [account], [container], [object] with path = /srv/node",
         )
     yield from steps
+
+
+@repairs("swift.recon", disruption="safe")
+def have_servers_tell_how_they_are(cloud: Cloud, facts: Facts, store_host: str) -> Iterator[Option]:
+    """Put recon before the application of a server whose pipeline lacks it; what recon tells is a person's."""
+    found = False
+    for role in storage_roles(cloud, store_host):
+        paste = PasteConfig(facts.host(store_host).of(role), role)
+        if paste.pipeline and "recon" not in paste.pipeline and paste.get("filter:recon", "use"):
+            found = True
+            *before, application = paste.pipeline
+            files = Configuration(cloud, facts, store_host, role)
+            yield from files.set("pipeline:main", "pipeline", " ".join((*before, "recon", application)))
+    if not found:
+        raise NeedsOperator(
+            f"{store_host}: what is in quarantine or not mounted is a disk to be looked at by a person, and so is a "
+            "replicator that makes no rounds; copies are made good once the disk is back or out of the rings",
+            "swift-recon --all",
+            "dmesg; smartctl -a DEVICE",
+        )
 
 
 @repairs("swift.glance_store", disruption="safe")

@@ -13,6 +13,7 @@ from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
 from fixtures.facts.swift import Device, SwiftNode
 from fixtures.swift import ACCOUNT, IN_USE, KINDS, PasteConfig, device_problems, seen, storage_roles
+from fixtures.units import unit_problem
 
 pytestmark = pytest.mark.applies_if(*IN_USE)
 RSYNC = 873
@@ -99,7 +100,10 @@ def _cache_problems(node: SwiftNode) -> Iterator[str]:
 
 def _rsync_problems(cloud: Cloud, node: SwiftNode, host: HostFacts) -> Iterator[str]:
     modules = need(node.modules, f"{host.name}: modules of rsync")
-    for role in storage_roles(cloud, host.name):
+    if modules.unit:
+        problem = unit_problem(modules.unit) or "runs and listens elsewhere"
+        yield f"nobody answers as rsync at {modules.address}: {modules.unit.name}: {problem}"
+    for role in storage_roles(cloud, host.name) if modules.unit is None else ():
         kind = KINDS[role]
         named = PasteConfig(host.of(role), role).get(f"{kind}-replicator", "rsync_module", kind).rpartition("::")[2]
         start, brace, _ = named.partition("{")

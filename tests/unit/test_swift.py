@@ -18,14 +18,15 @@ from fixtures.checks import take_finding
 from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.files import File
 from fixtures.facts.openstack import ObjectStore
-from fixtures.facts.swift import Device, MountLine, Ring
+from fixtures.facts.swift import Device, Modules, MountLine, Ring, SwiftNode
+from fixtures.facts.units import Unit
 from fixtures.observe.collector import swift
 from fixtures.observe.collector.base import StepFailed
 from fixtures.observe.collector.redact import Redactor
 from fixtures.observe.collector.tools import Tools
-from fixtures.swift import SERVES, device_problems, off_balance
+from fixtures.swift import ACCOUNT, SERVES, device_problems, off_balance
 from remediate.model import NeedsOperator
-from remediate.swift import _ordered
+from remediate.swift import _ordered, give_devices_to_swift
 from suites.swift import test_service as service
 from tests.unit.test_remediate_plan import the_cloud, the_facts
 
@@ -204,3 +205,25 @@ def test_tokens_are_checked_where_they_belong(before: str, after: str) -> None:
 def test_a_pipeline_without_a_sure_place_is_a_persons() -> None:
     with pytest.raises(NeedsOperator):
         _ordered(("healthcheck", "proxy-server"))
+
+
+def _given_to_swift(modules: Modules) -> list[Any]:
+    cloud = load_cloud(Path("clouds/lab-swift.yaml"))
+    name = cloud.hosts_with("swift-object")[0]
+    node = SwiftNode(folder="/etc/swift", modules=modules, cache=File(path="/c", kind="dir", owner=ACCOUNT))
+    host = the_facts().host("storage").model_copy(update={"name": name, "swift": node})
+    facts = the_facts().model_copy(update={"hosts": {name: host}})
+    return list(give_devices_to_swift(cloud, facts, name))
+
+
+@pytest.mark.parametrize(("enabled", "enables"), [("disabled", True), ("enabled", False)])
+def test_rsync_is_run_where_nobody_answers(enabled: str, enables: bool) -> None:
+    fields = {"name": "rsync.service", "load": "loaded", "active": "inactive", "sub": "dead", "enabled": enabled}
+    stopped = TypeAdapter(Unit).validate_python(fields | {"since": 0.0, "main_pid": 0})
+    (step,) = _given_to_swift(Modules(address="10.0.0.1", names=(), unit=stopped))
+    assert (step.kind, step.unit, step.enable) == ("unit", "rsync.service", enables)
+
+
+def test_modules_that_rsync_lacks_are_a_persons() -> None:
+    with pytest.raises(NeedsOperator, match="modules"):
+        _given_to_swift(Modules(address="10.0.0.1", names=()))
