@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -125,15 +126,31 @@ def _put_folder(path: str, content: Content) -> None:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path):
-        names = sorted(os.listdir(path))
+        inside = [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        names = [os.path.basename(one) for one in inside if not _is_left_by_the_dead(one)]
         if names:
             # Never what somebody has put into it.
             some = ", ".join(names[:5]) + (" and %d more" % (len(names) - 5) if len(names) > 5 else "")
             raise OSError(errno.ENOTEMPTY, "it is not empty: %s" % some, path)
+        for socket_of_the_dead in inside:
+            os.unlink(socket_of_the_dead)
         os.rmdir(path)
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def _is_left_by_the_dead(path: str) -> bool:
+    """Whether it is a socket on which nobody listens: who was killed could not remove it."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as link:
+        link.settimeout(1)
+        try:
+            link.connect(path)
+        except OSError as error:
+            return error.errno == errno.ECONNREFUSED
+    return False
 
 
 def _copy_labels(path: str, new: str) -> None:

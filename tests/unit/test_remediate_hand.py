@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as unix_socket
 
 import pytest
 from ruamel.yaml import YAML
@@ -529,5 +531,20 @@ def test_a_folder_is_not_removed_with_what_somebody_has_put_into_it(tmp_path: Pa
         files.put(str(folder), None, "x")
     for path in folder.iterdir():
         path.unlink()
+    files.put(str(folder), None, "x")
+    assert not folder.exists()
+
+
+def test_a_folder_goes_with_sockets_that_nobody_listens_on_and_with_no_others(tmp_path: Path) -> None:
+    folder = tmp_path / "guests"
+    folder.mkdir()
+    with unix_socket(AF_UNIX) as dead, unix_socket(AF_UNIX) as live:
+        dead.bind(str(folder / "dead.asok"))
+        live.bind(str(folder / "live.asok"))
+        live.listen()
+        dead.close()
+        with pytest.raises(OSError, match=r"it is not empty: live\.asok"):
+            files.put(str(folder), None, "x")
+        assert {path.name for path in folder.iterdir()} == {"dead.asok", "live.asok"}
     files.put(str(folder), None, "x")
     assert not folder.exists()
