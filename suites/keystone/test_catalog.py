@@ -137,7 +137,7 @@ def test_roles_are_given_as_they_must_be(cloud: Cloud, facts: Facts) -> None:
     """The roles admin, member, reader and that of services exist; services have theirs, and nobody beside them.
 
     The role of services is the one that services ask for in service_token_roles. In a project in which services
-    log in, only their users have the role admin.
+    log in, only their users have the role admin, those of others in the catalog, and policy.service_users.
 
     Why: a service without its right fails at its first call for a tenant; a person with one acts as every service.
     """
@@ -150,7 +150,7 @@ def test_roles_are_given_as_they_must_be(cloud: Cloud, facts: Facts) -> None:
     for user, project in sorted({(user, project) for _, user, project in logins if project}):
         if not any((user.casefold(), project.casefold(), right) in rights for right in service_rights):
             bad.append(f"{user} has none of {', '.join(sorted(service_rights))} in {project}")
-    homes, users = {project.casefold() for _, _, project in logins}, {user.casefold() for _, user, _ in logins}
+    homes, users = {project.casefold() for _, _, project in logins}, _users_of_services(cloud, told, logins)
     bad += [
         f"{user} is {ADMIN} in {project}, and no service"
         for user, project, role in sorted(rights)
@@ -160,8 +160,14 @@ def test_roles_are_given_as_they_must_be(cloud: Cloud, facts: Facts) -> None:
         "roles",
         found=bad,
         expected="roles of today's releases, services with their rights, people elsewhere",
-        remedy="openstack role create; openstack role add or remove --user USER --project PROJECT ROLE",
+        remedy="openstack role create; openstack role add or remove --user USER --project PROJECT ROLE; a service's "
+        "that has no role in the cloud file: policy.service_users",
     )
+
+
+def _users_of_services(cloud: Cloud, told: Identity, logins: list[tuple[str, str, str]]) -> set[str]:
+    catalog = (name for service in told.services for name in (service.name, service.type))
+    return {name.casefold() for name in (*(user for _, user, _ in logins), *catalog, *cloud.policy.service_users)}
 
 
 def _needed(cloud: Cloud, facts: Facts) -> set[str]:

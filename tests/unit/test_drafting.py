@@ -142,7 +142,7 @@ def test_a_drafted_file_says_what_the_labs_own_file_says(
     # is for two releases of Debian.
     assert differ <= {
         *("min_host_memory", "min_host_cores", "volumes_overcommit", "move_images", "encrypted_volumes"),
-        *("accepted_errors", "names_in_hosts", "ceph_security_floor", "security_groups"),
+        *("accepted_errors", "names_in_hosts", "ceph_security_floor", "security_groups", "service_users"),
     }
 
 

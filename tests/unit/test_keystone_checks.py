@@ -158,6 +158,28 @@ def test_a_role_that_is_lacking_is_found(role: str) -> None:
     catalog.test_roles_are_given_as_they_must_be(the_cloud(), _with(facts, roles=capital))
 
 
+@pytest.mark.parametrize(
+    ("user", "named", "sound"),
+    [("jane", (), False), ("heat", (), True), ("orchestration", (), True), ("ceph_rgw", ("ceph_rgw",), True)],
+)
+def test_an_administrator_among_services_is_one_of_theirs(user: str, named: tuple[str, ...], sound: bool) -> None:
+    facts, cloud = the_facts(), the_cloud()
+    heat = CatalogService(id="h", type="orchestration", name="Heat", enabled=True)
+    facts = _with(facts, services=(*_identity(facts).services, heat))
+    one = next(it for it in need(facts.openstack.role_assignments) if it.user == "nova" and it.role == "admin")
+    given = (*need(facts.openstack.role_assignments), one.model_copy(update={"user": user}))
+    apis = facts.openstack.model_copy(update={"role_assignments": given})
+    facts = facts.model_copy(update={"apis": apis})
+    cloud = cloud.model_copy(update={"policy": cloud.policy.model_copy(update={"service_users": named})})
+    if sound:
+        catalog.test_roles_are_given_as_they_must_be(cloud, facts)
+    else:
+        assert (
+            _found(catalog.test_roles_are_given_as_they_must_be, cloud, facts)
+            == "jane is admin in service, and no service"
+        )
+
+
 def test_a_service_without_its_role_is_found() -> None:
     facts = the_facts()
     assigned = need(facts.openstack.role_assignments)
