@@ -18,6 +18,7 @@ from lab.roles import (
     network,
     pki,
     placement,
+    radosgw,
     swift,
     volume,
 )
@@ -41,6 +42,7 @@ _MODULES = (
     clock,
     backups,
     swift,
+    radosgw,
     dashboard,
     iscsi,
 )

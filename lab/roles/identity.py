@@ -33,6 +33,7 @@ SERVICES = (
     Service("nova-control", "nova", "compute", 8774, "/v2.1", ("admin", "service")),
     Service("neutron-server", "neutron", "network", 9696, "", ("admin", "service")),
     Service("swift-proxy", "swift", "object-store", 8080, "/v1/AUTH_%(project_id)s", ("admin", "service")),
+    Service("radosgw", "radosgw", "object-store", 7480, "/swift/v1/AUTH_%(project_id)s", ("admin", "service")),
 )
 
 

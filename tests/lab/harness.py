@@ -47,6 +47,7 @@ CLOUDS = {
     "full": "clouds/lab-full.yaml",
     "bare": "clouds/lab.yaml",
     "swift": "clouds/lab-swift.yaml",
+    "radosgw": "clouds/lab-radosgw.yaml",
     "iscsi": "clouds/lab-iscsi.yaml",
 }
 CLOUDS_OF_RELEASES = {

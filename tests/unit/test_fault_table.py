@@ -19,7 +19,7 @@ from tests.lab import harness
 
 PROJECT = Path(__file__).parents[2]
 CLOUDS = ("clouds/lab.yaml", "clouds/lab-split.yaml", "clouds/lab-full.yaml")
-WHOLE = ("default", "split", "full")
+WHOLE = ("default", "split", "full", "radosgw")
 PART = ("swift", "iscsi")
 """Labs that have a few services only: they are for the faults that fit no other."""
 PROFILES = (*WHOLE, *PART)
