@@ -9,6 +9,7 @@ from typing import NoReturn
 from fixtures import inventory, releases
 from fixtures.cloud import Cloud, Role
 from fixtures.facts.base import need
+from fixtures.facts.host import Folder
 from fixtures.facts.openstack import ServiceState
 from fixtures.facts.run import Facts
 from fixtures.integration import (
@@ -24,7 +25,17 @@ from fixtures.oslo import OsloConfig
 from fixtures.roles import role_on
 from fixtures.sizes import is_power_of_two
 from fixtures.targets import service_of
-from remediate.model import CinderRow, CinderSchema, NeedsOperator, Option, Restart, Secret, Unit, VolumeType
+from remediate.model import (
+    Attributes,
+    CinderRow,
+    CinderSchema,
+    NeedsOperator,
+    Option,
+    Restart,
+    Secret,
+    Unit,
+    VolumeType,
+)
 from remediate.options import Configuration, refuse_container
 from remediate.registry import manual, repairs
 from remediate.schemas import refuse_upgrade
@@ -324,19 +335,26 @@ def say_whether_the_pool_is_shared(volume_host: str, cloud: Cloud, facts: Facts)
 
 
 @repairs("cinder.config.upload_flags", disruption="safe")
-def make_images_without_detours(volume_host: str, cloud: Cloud, facts: Facts) -> Iterator[Option]:
-    """Switch both flags off; room for conversion is a person's to find."""
+def make_images_without_detours(volume_host: str, cloud: Cloud, facts: Facts) -> Iterator[Option | Attributes]:
+    """Switch both flags off, and give Cinder its folder for conversion; room there is a person's to find."""
     files = _files(volume_host, cloud, facts)
     flags = ("image_upload_use_cinder_backend", "image_volume_cache_enabled")
     found = _Found(files.now, cloud)
     on = [flag for flag in flags if found.boolean(flag)]
-    if not on:
+    yield from _as_by_default(files, dict.fromkeys(on, (True, "False")))
+    service = role_on(cloud, volume_host, "cinder-volume")
+    told = service_of(facts.host(volume_host), "cinder-volume").folders.get("image_conversion_dir")
+    closed = isinstance(told, Folder) and told.closed_to(service.account, service.group)
+    if isinstance(told, Folder) and told.stat and closed:
+        refuse_container(facts, volume_host, "cinder-volume", f"chown {service.account}:{service.group} {told.path}")
+        mode = told.stat.mode | 0o700
+        yield Attributes(host=volume_host, path=told.path, owner=service.account, group=service.group, mode=mode)
+    if not on and not closed:
         raise NeedsOperator(
             f"{volume_host}: the folder for conversion is too small for the largest image: a larger file system it is",
             "[DEFAULT]",
             "image_conversion_dir = …",
         )
-    yield from _as_by_default(files, dict.fromkeys(on, (True, "False")))
 
 
 @repairs("cinder.config.deferred_deletion", disruption="safe")

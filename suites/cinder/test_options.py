@@ -21,6 +21,7 @@ from fixtures.integration import (
     volume_host_name,
 )
 from fixtures.oslo import OsloConfig
+from fixtures.roles import role_on
 from fixtures.sizes import GIB, is_power_of_two
 from fixtures.targets import service_of
 
@@ -143,10 +144,10 @@ def _shared_with(others: tuple[str, ...]) -> str:
 
 @pytest.mark.check("cinder.config.upload_flags", severity="minor", source="LP1991516 CIV")
 def test_images_are_made_and_used_without_detours(volume_host: HostFacts, cloud: Cloud, facts: Facts) -> None:
-    """image_upload_use_cinder_backend and image_volume_cache_enabled are off, and the conversion folder has room.
+    """image_upload_use_cinder_backend and image_volume_cache_enabled are off; the conversion folder is open, with room.
 
     The first is for a Glance that stores in Cinder, the second for back ends that cannot clone from images. Room:
-    for the largest image.
+    for the largest image. Open: Cinder's account may write there.
 
     Why: the one makes images that Glance cannot open, the other keeps a second copy of each image; a full folder
     fails every volume of an image that is not raw.
@@ -163,6 +164,14 @@ def test_images_are_made_and_used_without_detours(volume_host: HostFacts, cloud:
     folder = need(
         service_of(volume_host, "cinder-volume").folders.get("image_conversion_dir"),
         f"{volume_host.name}: image_conversion_dir",
+    )
+    service = role_on(cloud, volume_host.name, "cinder-volume")
+    closed = folder.closed_to(service.account, service.group)
+    assert not closed, finding(
+        f"{volume_host.name}:{folder.path}",
+        found=closed,
+        expected=f"{service.account}'s to write",
+        remedy=f"chown {service.account}:{service.group} {folder.path}",
     )
     free = need(folder.free, f"{volume_host.name}: free space of {folder.path}")
     largest = max((image.size for image in need(facts.openstack.images, "images")), default=0)

@@ -9,10 +9,12 @@ import pytest
 
 from fixtures.facts.base import Unreadable, need
 from fixtures.facts.ceph import RbdWatcher
-from fixtures.facts.host import ConfigEntry, Libvirt, Report, Service, Unit
+from fixtures.facts.files import File
+from fixtures.facts.host import ConfigEntry, Folder, Libvirt, Report, Service, Unit
 from fixtures.facts.openstack import OpenStackFacts, ServiceState, Volume
 from fixtures.facts.run import Facts
 from remediate.model import (
+    Attributes,
     BaseImages,
     CinderRow,
     CinderSchema,
@@ -535,3 +537,25 @@ def test_libvirts_socket_is_opened_and_nova_told() -> None:
     (step,) = asked("lm.libvirt.listen", "compute1", facts)
     unit = UnitStep(host="compute1", unit="libvirtd-tls.socket", behind="libvirtd.service", restarts=("nova-compute",))
     assert step == unit
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "given"),
+    [
+        ("root", "root", 0o755, 0o755),
+        ("root", "cinder", 0o500, 0o700),
+        ("root", "cinder", 0o770, None),
+        ("root", "root", 0o1777, None),
+        ("cinder", "root", 0o700, None),
+    ],
+)
+def test_cinder_is_given_its_folder_for_conversion(owner: str, group: str, mode: int, given: int | None) -> None:
+    facts = the_facts()
+    told = cast(Folder, service(facts, CONTROLLER, "cinder-volume").folders["image_conversion_dir"])
+    folder = told.model_copy(update={"stat": File(path=told.path, kind="dir", owner=owner, group=group, mode=mode)})
+    facts = with_service(facts, CONTROLLER, "cinder-volume", folders={"image_conversion_dir": folder})
+    wanted = [Attributes(host=CONTROLLER, path=told.path, owner="cinder", group="cinder", mode=given)]
+    if given is None:
+        assert folder.closed_to("cinder", "cinder") == ""
+    else:
+        assert asked("cinder.config.upload_flags", CONTROLLER, facts) == wanted
