@@ -76,6 +76,9 @@ class FakeSite:
     def remains(self, record: Record) -> list[str]:
         return self.rbd.get(record.id, [])
 
+    def purge(self, record: Record) -> None:
+        del self.rbd[record.id]
+
     def _tick(self) -> None:
         for gone in [it for it, looks in self.dying.items() if looks <= 0]:
             del self.there[gone], self.dying[gone]
@@ -271,6 +274,13 @@ def test_what_ceph_still_holds_is_not_gone(site: FakeSite, ledger: Ledger) -> No
     (left,) = remove_all(site, ledger, [volume], 60)
     assert left.why == f"after 60 s still in Ceph as volumes/volume-{volume.id}, though gone from the API"
     assert ledger.book.left == [volume]
+
+
+def test_what_a_service_left_in_ceph_goes_at_the_end_only(site: FakeSite, ledger: Ledger, clock: Clock) -> None:
+    volume, before = make(site, ledger, "volume"), clock.now
+    site.rbd[volume.id] = [f"volumes/volume-{volume.id}.deleted"]
+    assert remove_all(site, ledger, [volume], 60, thorough=True) == []
+    assert removal.SETTLING <= clock.now - before < removal.SETTLING + 10
 
 
 def test_what_is_under_way_is_not_asked_to_go_before_it_is_done(site: FakeSite, ledger: Ledger) -> None:
