@@ -33,6 +33,8 @@ def _config(machine: Machine, plan: Plan) -> dict[str, str]:
 
 
 def _provision(machine: Machine, plan: Plan) -> None:
+    # It makes a handful of pools, of which three OSDs cannot carry the default number of placement groups.
+    machine.run("ceph config set global osd_pool_default_pg_num 8")
     machine.run(_LOGIN.format(who=_ID))
     machine.write(_PASSWORD, str(identity.credentials(plan, "radosgw")["password"]), mode=0o600, owner="ceph:ceph")
     machine.run("\n".join(f"ceph config set {_ID} {key} '{value}'" for key, value in _config(machine, plan).items()))
