@@ -27,7 +27,7 @@ VERSIONS: Final[Mapping[str, re.Pattern[str]]] = {
     "object-store": re.compile(r"/AUTH_[%$]\(\w+\)s/?$|/swift/v1(/AUTH_[%$]\(\w+\)s)?/?$"),
 }
 """How addresses of a type end."""
-TAKES_ANSWERS = (200, 300, 301, 302)
+TAKES_ANSWERS = (200, 204, 300, 301, 302)
 ADMIN = "admin"
 SERVICE_RIGHTS = (ADMIN, "service")
 SENT, ASKED = "service_user", "keystone_authtoken"
