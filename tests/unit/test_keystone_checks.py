@@ -266,12 +266,18 @@ def test_a_host_without_logins_of_its_own_is_not_judged() -> None:
         service.test_services_can_log_in(host)
 
 
-@pytest.mark.parametrize(("status", "error"), [(401, "requires authentication"), (None, "Connection refused")])
-def test_a_login_that_is_refused_is_told_with_its_places(status: int | None, error: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "error", "remedy"),
+    [(401, "requires authentication", "--password"), (None, "Connection refused", "the way there")],
+)
+def test_a_login_that_is_refused_is_told_with_its_places(status: int | None, error: str, remedy: str) -> None:
     told = TokenTry(user="u", project="p", url="http://k/v3", places=("glance-api: [x]",), status=status, error=error)
     host = _host(the_facts()).model_copy(update={"tokens": (told,)})
-    found = _found(service.test_services_can_log_in, host)
-    assert "u in p (glance-api: [x])" in found and error in found
+    with pytest.raises(AssertionError):
+        service.test_services_can_log_in(host)
+    finding = take_finding()
+    assert finding is not None and remedy in finding.remedy
+    assert "u in p (glance-api: [x])" in finding.found and error in finding.found
 
 
 def _rc(**changed: Any) -> RcFile:
