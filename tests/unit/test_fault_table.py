@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -142,6 +143,11 @@ def test_every_fault_fits_a_lab() -> None:
 def test_a_fault_does_not_fit_a_release_where_it_does_no_harm(suite: str, harmless: str) -> None:
     assert {suite for fault in FAULTS.values() for suite in fault.not_on} <= RELEASES.keys()
     assert _fitting("split") - faults.fitting(Profile.load("split"), FAULTS, suite).keys() == {harmless}
+
+
+@pytest.mark.parametrize(("profile", "cloud"), [it for it in harness.CLOUDS.items() if it[0] != "bare"])
+def test_a_labs_cloud_file_looks_where_the_lab_is(profile: str, cloud: str) -> None:
+    assert set(re.findall(r"/var/lib/ceph-osc-lab/([\w-]+)", (PROJECT / cloud).read_text())) == {profile}
 
 
 def test_a_fault_of_a_role_that_no_machine_has_fits_no_lab(tmp_path: Path) -> None:
