@@ -341,20 +341,27 @@ def make_images_without_detours(volume_host: str, cloud: Cloud, facts: Facts) ->
     flags = ("image_upload_use_cinder_backend", "image_volume_cache_enabled")
     found = _Found(files.now, cloud)
     on = [flag for flag in flags if found.boolean(flag)]
-    yield from _as_by_default(files, dict.fromkeys(on, (True, "False")))
-    service = role_on(cloud, volume_host, "cinder-volume")
-    told = service_of(facts.host(volume_host), "cinder-volume").folders.get("image_conversion_dir")
-    closed = isinstance(told, Folder) and told.closed_to(service.account, service.group)
-    if isinstance(told, Folder) and told.stat and closed:
-        refuse_container(facts, volume_host, "cinder-volume", f"chown {service.account}:{service.group} {told.path}")
-        mode = told.stat.mode | 0o700
-        yield Attributes(host=volume_host, path=told.path, owner=service.account, group=service.group, mode=mode)
-    if not on and not closed:
+    steps: list[Option | Attributes] = [
+        *_as_by_default(files, dict.fromkeys(on, (True, "False"))),
+        *_folder_for_conversion(volume_host, cloud, facts),
+    ]
+    if not steps:
         raise NeedsOperator(
             f"{volume_host}: the folder for conversion is too small for the largest image: a larger file system it is",
             "[DEFAULT]",
             "image_conversion_dir = …",
         )
+    yield from steps
+
+
+def _folder_for_conversion(host: str, cloud: Cloud, facts: Facts) -> Iterator[Attributes]:
+    """Give Cinder its folder, where it may not write there."""
+    own = role_on(cloud, host, "cinder-volume")
+    told = service_of(facts.host(host), "cinder-volume").folders.get("image_conversion_dir")
+    if isinstance(told, Folder) and told.stat and told.closed_to(own.account, own.group):
+        refuse_container(facts, host, "cinder-volume", f"chown {own.account}:{own.group} {told.path}")
+        mode = told.stat.mode | 0o700
+        yield Attributes(host=host, path=told.path, owner=own.account, group=own.group, mode=mode)
 
 
 @repairs("cinder.config.deferred_deletion", disruption="safe")

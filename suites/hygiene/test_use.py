@@ -17,8 +17,6 @@ from fixtures.sizes import GIB
 from fixtures.targets import pools
 from fixtures.trash import USERS
 
-"""Who puts images into the trash to be purged; others keep them there for a use of their own."""
-
 SPLIT = "split-brain"
 """What rbd-mirror says of an image that was written on both sites."""
 

@@ -11,7 +11,7 @@ from fixtures.cloud import Cloud
 from fixtures.facts.base import need
 from fixtures.facts.host import HostFacts
 from fixtures.facts.run import Facts
-from fixtures.facts.swift import Device, SwiftNode
+from fixtures.facts.swift import Device, Modules, SwiftNode
 from fixtures.swift import ACCOUNT, IN_USE, KINDS, PasteConfig, device_problems, seen, storage_roles
 from fixtures.units import unit_problem
 
@@ -99,15 +99,19 @@ def _cache_problems(node: SwiftNode) -> Iterator[str]:
 
 
 def _rsync_problems(cloud: Cloud, node: SwiftNode, host: HostFacts) -> Iterator[str]:
-    modules = need(node.modules, f"{host.name}: modules of rsync")
+    yield from _module_problems(cloud, need(node.modules, f"{host.name}: modules of rsync"), host)
+    listening = need(host.listening, f"{host.name}: listening sockets")
+    yield from (f"rsync listens on {it.address}" for it in listening if it.port == RSYNC and it.address in EVERYWHERE)
+
+
+def _module_problems(cloud: Cloud, modules: Modules, host: HostFacts) -> Iterator[str]:
     if modules.unit:
         problem = unit_problem(modules.unit) or "runs and listens elsewhere"
         yield f"nobody answers as rsync at {modules.address}: {modules.unit.name}: {problem}"
-    for role in storage_roles(cloud, host.name) if modules.unit is None else ():
+        return
+    for role in storage_roles(cloud, host.name):
         kind = KINDS[role]
         named = PasteConfig(host.of(role), role).get(f"{kind}-replicator", "rsync_module", kind).rpartition("::")[2]
         start, brace, _ = named.partition("{")
         if not any(it.startswith(start) if brace else it == named for it in modules.names):
             yield f"rsync at {modules.address} has no module {named}"
-    listening = need(host.listening, f"{host.name}: listening sockets")
-    yield from (f"rsync listens on {it.address}" for it in listening if it.port == RSYNC and it.address in EVERYWHERE)
