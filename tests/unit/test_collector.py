@@ -647,6 +647,40 @@ def test_a_domain_that_ended_meanwhile_has_no_disks(tmp_path: Path, error: str, 
         assert [disk["source"] for domain in libvirt.domains(["a", "b"]) for disk in domain["disks"]] == ["/x"]
 
 
+OPENED = "qemu-img: Could not open 'rbd:none/none:conf=/nonexistent/ceph.conf': "
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (f"{OPENED}error reading conf file /nonexistent/ceph.conf: No such file or directory", True),
+        # QEMU 7.2 and 10.0 without the package
+        (
+            "qemu: module block-block-rbd not found, do you want to install qemu-block-extra package?\n"
+            f"{OPENED}Unknown protocol 'rbd'",
+            False,
+        ),
+        (
+            "qemu-img: Unable to load module rbd. Perhaps you want to install qemu-block-extra or "
+            f"qemu-block-supplemental package?\n{OPENED}Must specify either driver or file",
+            False,
+        ),
+        ("", None),
+        ("Segmentation fault", None),
+    ],
+)
+def test_qemu_has_the_driver_that_looks_for_its_configuration(tmp_path: Path, told: str, found: bool | None) -> None:
+    (tmp_path / "said").write_text(told)
+    (tmp_path / "qemu-img").write_text(f"#!/bin/sh\ncat {tmp_path}/said >&2; exit 1\n")
+    (tmp_path / "qemu-img").chmod(0o755)
+    libvirt = Libvirt({}, Tools(f"{tmp_path}:{os.environ['PATH']}", 5), Redactor(SALT))
+    if found is None:
+        with pytest.raises(StepFailed, match="qemu-img info"):
+            libvirt.rbd_driver()
+    else:
+        assert libvirt.rbd_driver() is found
+
+
 # Steps
 
 
