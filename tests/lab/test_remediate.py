@@ -105,16 +105,27 @@ def _is_repaired_and_can_be_had_back(lab: LabUnderTest, *broken: Fault) -> None:
         before = lab.snapshot()
         first = _remediate(lab, *broken)
         taken += first.steps
-        repaired = lab.snapshot(times=True)
-        for fault in broken:
-            _judge(fault, first.run)
-        assert not _beyond(first.run, broken), first.run.output
-        second = _remediate(lab, *broken)
-        assert not second.steps, second.run.output
-        assert changed(repaired, lab.snapshot(times=True)) == set(), "changed by a second run"
-        if first.steps:
-            _take_back(lab, first)
+        with _had_back(lab, first):
+            repaired = lab.snapshot(times=True)
+            for fault in broken:
+                _judge(fault, first.run)
+            assert not _beyond(first.run, broken), first.run.output
+            second = _remediate(lab, *broken)
+            assert not second.steps, second.run.output
+            assert changed(repaired, lab.snapshot(times=True)) == set(), "changed by a second run"
         assert not _other_than(before, lab, first), "not taken back"
+
+
+@contextmanager
+def _had_back(lab: LabUnderTest, repaired: Repaired) -> Iterator[None]:
+    """Its steps are taken back, also where it did not do what it should: what it removed could not be mended else."""
+    try:
+        yield
+    except BaseException:
+        lab.roll_back(repaired.id)
+        raise
+    if repaired.steps:
+        _take_back(lab, repaired)
 
 
 def _other_than(before: Snapshot, lab: LabUnderTest, repaired: Repaired) -> set[str]:
