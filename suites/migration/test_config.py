@@ -162,7 +162,8 @@ def _aspects(host: HostFacts) -> dict[str, str]:
     fsid = [entry.value for entry in conf.entries if entry.section == "global" and entry.key == "fsid"]
     return {
         "cluster": fsid[-1] if fsid else "none",
-        "secrets": ", ".join(sorted(secret.uuid for secret in libvirt.secrets)),
+        # Those of other uses (LUKS, iSCSI) are where a guest with such a disk is.
+        "secrets": ", ".join(sorted(secret.uuid for secret in libvirt.secrets if secret.usage_type == "ceph")),
         "images_type": config.get("libvirt", "images_type", "default"),
         "images_rbd_pool": config.get("libvirt", "images_rbd_pool", "rbd"),
         "instances_path": _instances_path(config),

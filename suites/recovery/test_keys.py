@@ -59,5 +59,7 @@ def _needed(cloud: Cloud, facts: Facts) -> list[str]:
         needed |= {cloud.ceph.conf}
         needed |= {cloud.ceph.keyring(user) for role in CLIENT_ROLES for user in cloud.users_of(role)}
     for name in cloud.hosts_with("nova-compute")[:1]:
-        needed |= {f"etc/libvirt/secrets/{secret.uuid}.xml" for secret in libvirt_of(facts.host(name)).secrets}
+        # Those of encrypted volumes come from the key manager, and go with the guest.
+        ours = (secret.uuid for secret in libvirt_of(facts.host(name)).secrets if secret.usage_type == "ceph")
+        needed |= {f"etc/libvirt/secrets/{uuid}.xml" for uuid in ours}
     return sorted(path.lstrip("/") for path in needed)
