@@ -10,10 +10,14 @@ from typing import Final, get_args
 
 from drafting.seen import Survey
 from fixtures.cloud.model import OPENSTACK_ROLES, Role, Service, ServiceSettings
-from fixtures.distributions import HYPERVISOR, TABLE, units_of
+from fixtures.distributions import HYPERVISOR, TABLE, Naming, units_of
 from fixtures.facts.base import Unreadable
 
 WEB_SERVERS: Final = frozenset({"apache2", "httpd"})
+PLACED: Final[tuple[Role, ...]] = (*OPENSTACK_ROLES, "horizon")
+"""Beside those of Ceph; what else a cloud file can say of a host no look at it tells."""
+SITES: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType({"horizon": ("dashboard", "horizon")})
+"""What a web server's file is called that hosts it, where not after the project's account."""
 ELSEWHERE: Final[Mapping[Role, tuple[str, ...]]] = MappingProxyType({"keystone": ("keystone-wsgi-public",)})
 """Units that only deployment tools name so (OpenStack-Ansible)."""
 _DAEMON: Final = re.compile(r"(?:ceph-(?:(?P<fsid>[0-9a-f-]{36})@)?|snap\.microceph\.)(?P<kind>mon|mgr|osd)\b")
@@ -34,14 +38,21 @@ class Place:
 
 def asked_units() -> list[str]:
     """Return the units that a first look asks systemd for."""
-    named = {unit for role in OPENSTACK_ROLES for unit in (*units_of(role), *ELSEWHERE.get(role, ()))}
+    roles = (*PLACED, "iscsi-gateway")
+    named = {unit for role in roles for unit in (*units_of(role), *ELSEWHERE.get(role, ()))}
     return sorted(named | set(HYPERVISOR["kolla"].units))
 
 
 def places(survey: Survey) -> dict[Role, Place]:
     """Return the roles that run on a host, or should: what is down but starts at boot is there."""
-    found = {role: place for role in OPENSTACK_ROLES if (place := _place(survey, role))}
+    found = {role: place for role in PLACED if (place := _place(survey, role))}
     return {role: place for role in get_args(Role) if (place := found.get(role) or _ceph(survey, role))}
+
+
+def running(surveys: Mapping[str, Survey], role: Role) -> dict[str, str]:
+    """Return each host on which a unit of a role runs, or starts at boot, with what it was recognised by."""
+    found = {name: _on_host(survey, role) for name, survey in sorted(surveys.items())}
+    return {name: place.found for name, place in found.items() if place}
 
 
 def libvirt_place(survey: Survey) -> Place | None:
@@ -100,7 +111,7 @@ def _on_host(survey: Survey, role: Role) -> Place | None:
 
 
 def _unit_place(role: Role, unit: str, state: str, default: str) -> Place:
-    kolla = TABLE[role]["kolla"]
+    kolla = TABLE[role].get("kolla", Naming())
     if unit in kolla.units:
         return Place(f"{unit}.service, {state}", ServiceSettings(container=kolla.container))
     return Place(f"{unit}.service, {state}", None if unit == default else ServiceSettings(units=(unit,)))
@@ -116,8 +127,8 @@ def _state(survey: Survey, unit: str) -> str:
 
 
 def _hosted(survey: Survey, role: Role) -> bool:
-    project = TABLE[role]["debian"].account
-    return any(project in path.rpartition("/")[2] for path in survey.sites)
+    names = SITES.get(role, (TABLE[role]["debian"].account,))
+    return any(name in path.rpartition("/")[2] for path in survey.sites for name in names)
 
 
 # ---------------------------------------------------------------------------- a daemon of Ceph

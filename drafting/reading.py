@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from requests import RequestException
 
 from drafting import decide, survey
+from drafting.beside import beside
 from drafting.choices import choices
 from drafting.decide import Draft, Value
 from drafting.errors import DraftError
@@ -26,7 +27,7 @@ from drafting.placing import asked_units, places, settings_of
 from drafting.seen import Account, Cluster, Kept, Runner, Seen, Survey, Told
 from drafting.survey.look import clusters
 from fixtures.ceph import Ask, CephError, open_ceph
-from fixtures.cloud.model import Cloud, Host, Policy, Service, ServiceSettings
+from fixtures.cloud.model import Cloud, Horizon, Host, Policy, Service, ServiceSettings
 from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.observe import collector
 from fixtures.observe.cluster import crush_rules
@@ -80,13 +81,15 @@ def whole(name: str, inventory: Inventory, known: Mapping[str, tuple[Wanted, Sur
     draft |= _reach(inventory)
     draft |= decide.integration(seen) | decide.ceph_access(seen)
     draft |= decide.volume_type(seen) | decide.openstack_access(seen)
-    return draft | _services(seen) | choices(seen)
+    return draft | _services(seen) | choices(seen) | beside(seen, {name: told for name, (_, told) in known.items()})
 
 
 def provisional(name: str, reach: Any, hosts: Mapping[str, Host], **more: Any) -> Cloud:
     """Return a cloud file for looking: only its hosts are meant."""
     ceph = {"pools": {"images": _NOBODY, "volumes": _NOBODY}, "users": {"glance": _NOBODY, "cinder": _NOBODY}}
     told: dict[str, Any] = {"ceph": ceph, "openstack": {"cloud": _NOBODY}, **more}
+    if any("horizon" in host.roles for host in hosts.values()):
+        told["horizon"] = Horizon(url=f"http://{_NOBODY}/")
     cinder = {"backend": _NOBODY, "volume_type": _NOBODY}
     # No hypervisor is to try the others: their transport is not known yet.
     return Cloud(name=name, hosts=dict(hosts), reach=reach, cinder=cinder, policy=Policy(live_migration=False), **told)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 PROJECT: Final = Path(__file__).parent.parent
-CLOUDS: Final = {"default": PROJECT / "clouds/lab.yaml", "split": PROJECT / "clouds/lab-split.yaml"}
+CLOUDS: Final = {"default": PROJECT / "clouds/lab.yaml", "full": PROJECT / "clouds/lab-full.yaml"}
 """Profile to the cloud file of its lab."""
 
 

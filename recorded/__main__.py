@@ -1,4 +1,4 @@
-"""Records labs that are up: `python -m recorded default=STATE split=STATE`.
+"""Records labs that are up: `python -m recorded default=STATE full=STATE`.
 
 STATE is the lab's state folder (default: as `python -m lab` has it). A recording is replaced only
 by one of a run in which every static check passed or did not apply.

@@ -17,8 +17,19 @@ import pytest
 
 import recorded
 from drafting import plugin, reading
+from drafting.beside import beside
 from drafting.choices import choices, release_of
-from drafting.decide import Draft, Integration, Open, Value, ceph_access, integration, openstack_access, volume_type
+from drafting.decide import (
+    CEPH_CONF,
+    Draft,
+    Integration,
+    Open,
+    Value,
+    ceph_access,
+    integration,
+    openstack_access,
+    volume_type,
+)
 from drafting.errors import DraftError
 from drafting.inventory import Inventory, Wanted, from_specs
 from drafting.placing import places, settings_of
@@ -28,12 +39,14 @@ from drafting.write import text_of
 from fixtures.cloud import Cloud, CloudFileError, load_cloud
 from fixtures.cloud.model import Reach
 from fixtures.facts.base import Unreadable
+from fixtures.facts.dashboard import Dashboard
 from fixtures.facts.host import ConfigEntry, HostFacts, Service
 from fixtures.facts.openstack import VolumeType
 from fixtures.facts.run import Facts
 from fixtures.facts.store import load_facts
 
-PROFILES = ("default", "split")
+PROFILES = ("default", "full")
+RUNS = Running(load="loaded", active="active", enabled="enabled")
 KOLLA_TAG = "quay.io/openstack.kolla/{}:2023.1-ubuntu-jammy"
 
 
@@ -56,7 +69,7 @@ def _survey(host: HostFacts) -> Survey:
         for it in services
     }
     conf, kept = host.ceph_conf, host.system.admin_keyrings
-    assert not isinstance(conf, Unreadable)
+    named = {} if isinstance(conf, Unreadable) else {entry.key: entry.value for entry in conf.entries}
     return Survey(
         hostname=host.hostname,
         root=True,
@@ -64,7 +77,10 @@ def _survey(host: HostFacts) -> Survey:
         commands=("ceph", "rbd"),
         keyrings=tuple(it.path for it in kept) if isinstance(kept, tuple) else (),
         units=units,
-        clusters={conf.stat.path: next(entry.value for entry in conf.entries if entry.key == "fsid")},
+        sites=tuple(
+            it.dashboard.site.file for it in services if isinstance(it.dashboard, Dashboard) and it.dashboard.site
+        ),
+        clusters={CEPH_CONF: named["fsid"]} if "fsid" in named else {},
         backups={"ceph": ("/var/backups/ceph",), "dumps": ("/var/backups/openstack/*.sql.gz",)}
         if "ceph-mon" in host.services
         else {},
@@ -130,9 +146,10 @@ def test_a_drafted_file_says_what_the_labs_own_file_says(
 ) -> None:
     monkeypatch.setenv("OSC_LAB_STATE", "/lab")
     own, drafted = load_cloud(recorded.CLOUDS[profile]), _loaded(_drafted(_seen(profile)), tmp_path)
-    assert {name: set(host.roles) for name, host in drafted.hosts.items()} == {
-        name: set(host.roles) for name, host in own.hosts.items()
-    }
+    # Nothing on the hosts tells who is given which images over iSCSI.
+    roles = {name: {role for role in host.roles if not role.startswith("iscsi-")} for name, host in own.hosts.items()}
+    assert {name: set(host.roles) for name, host in drafted.hosts.items()} == {n: it for n, it in roles.items() if it}
+    assert drafted.horizon == own.horizon
     assert (drafted.ceph.pools, drafted.ceph.users, drafted.glance) == (own.ceph.pools, own.ceph.users, own.glance)
     assert drafted.cinder == own.cinder
     assert drafted.ceph.access.host == own.ceph.access.host
@@ -203,6 +220,50 @@ def test_a_better_failure_domain_is_kept() -> None:
     entry = found["policy", "failure_domain"]
     assert isinstance(entry, Value)
     assert (entry.value, entry.confirm) == ("rack", "")
+
+
+# ---------------------------------------------------------------------------- beside the integration
+
+
+def _with_endpoints(seen: Seen, **urls: str) -> Seen:
+    assert isinstance(seen.apis, Told)
+    assert isinstance(seen.apis.endpoints, dict)
+    there = {**seen.apis.endpoints, **{f"{kind.replace('_', '-')} in RegionOne": url for kind, url in urls.items()}}
+    return replace(seen, apis=replace(seen.apis, endpoints=there))
+
+
+@pytest.mark.parametrize(
+    ("url", "served_by"),
+    [
+        ("http://rgw:7480/swift/v1/AUTH_%(tenant_id)s", "radosgw"),
+        ("http://proxy:8080/v1/AUTH_%(tenant_id)s", None),
+    ],
+)
+def test_radosgw_is_known_by_its_endpoint(url: str, served_by: str | None) -> None:
+    seen = _with_endpoints(_seen("default"), object_store=url)
+    found = beside(seen, seen.surveys).get(("swift", "served_by"))
+    assert (found.value if isinstance(found, Value) else None) == served_by
+
+
+def test_the_dashboard_is_taken_to_be_where_keystone_is() -> None:
+    seen = _with_endpoints(_seen("full"), identity="https://[2001:db8::1]:5000/v3")
+    found = beside(seen, seen.surveys)["horizon", "url"]
+    assert isinstance(found, Value)
+    assert (found.value, bool(found.confirm)) == ("https://[2001:db8::1]/horizon/", True)
+
+
+def test_a_dashboard_of_which_no_address_is_known_is_asked_for() -> None:
+    found = beside(replace(_seen("full"), apis=None), {})["horizon", "url"]
+    assert isinstance(found, Open)
+    assert (found.required, found.candidates) == (True, ("controller: below /horizon/",))
+
+
+def test_a_gateway_of_iscsi_is_asked_about() -> None:
+    gateway = Survey(hostname="gw", root=True, python="3", units={"rbd-target-api.service": RUNS})
+    found = beside(_seen("default"), {"gw": gateway})["iscsi", "target"]
+    assert isinstance(found, Open)
+    assert (found.required, found.candidates) == (False, ("gw: rbd-target-api.service, active",))
+    assert not beside(_seen("default"), _seen("default").surveys)
 
 
 # ---------------------------------------------------------------------------- kolla-ansible
