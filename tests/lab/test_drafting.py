@@ -8,9 +8,9 @@ import pytest
 
 from drafting.write import MARK
 from fixtures.cloud import load_cloud
+from lab.lab import Lab
 from tests.lab.harness import LabUnderTest
 
-HOSTS = ("controller", "compute1", "compute2", "storage")
 INVENTORY = """
 [control]
 controller
@@ -26,7 +26,12 @@ control
 control
 [mons:children]
 storage
+[others]
 """
+
+
+def _hosts(lab: LabUnderTest) -> list[str]:
+    return sorted(Lab.recorded(lab.state).plan.machines)
 
 
 def _draft(lab: LabUnderTest, path: Path, *hosts: str) -> str:
@@ -41,7 +46,7 @@ def _draft(lab: LabUnderTest, path: Path, *hosts: str) -> str:
 def drafted(lab: LabUnderTest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A drafted file, and what was said."""
     path = tmp_path_factory.mktemp("draft") / f"drafted-{lab.profile}.yaml"
-    said = _draft(lab, path, *(word for host in HOSTS for word in ("--host", host)))
+    said = _draft(lab, path, *(word for host in _hosts(lab) for word in ("--host", host)))
     return path, said
 
 
@@ -60,7 +65,7 @@ def test_no_secret_is_in_a_draft(lab: LabUnderTest, drafted: tuple[Path, str]) -
 
 def test_an_inventory_drafts_the_same(lab: LabUnderTest, drafted: tuple[Path, str]) -> None:
     inventory, path = drafted[0].parent / "inventory", drafted[0].parent / "by-inventory" / drafted[0].name
-    inventory.write_text(INVENTORY)
+    inventory.write_text(INVENTORY + "\n".join(_hosts(lab)))
     path.parent.mkdir()
     _draft(lab, path, "--ansible-inventory", str(inventory))
     assert load_cloud(path) == load_cloud(drafted[0])

@@ -18,9 +18,9 @@ PROJECT = Path(__file__).parents[2]
 def test_the_suite_is_found_from_elsewhere(tmp_path: Path, settings: str, option: str) -> None:
     if settings:
         (tmp_path / settings).write_text("[tool.pytest.ini_options]\n")
-    shutil.copy(PROJECT / "clouds/lab-split.yaml", tmp_path / "own.yaml")
+    shutil.copy(PROJECT / "clouds/lab-full.yaml", tmp_path / "own.yaml")
     command = [sys.executable, "-m", "pytest", *option.split(), "--cloud", "own.yaml"]
-    command += ["--facts", str(PROJECT / "recorded/split"), "--co", "-q", "-k", "ceph.pool.size"]
+    command += ["--facts", str(PROJECT / "recorded/full"), "--co", "-q", "-k", "ceph.pool.size"]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout + done.stderr  # smoke does not hold it
@@ -29,7 +29,7 @@ def test_the_suite_is_found_from_elsewhere(tmp_path: Path, settings: str, option
 
 def test_a_cloud_file_from_elsewhere_brings_no_other_project(tmp_path: Path) -> None:
     """pytest takes the file for a test, and looks for settings where it lies."""
-    shutil.copy(PROJECT / "clouds/lab-split.yaml", tmp_path / "own.yaml")
+    shutil.copy(PROJECT / "clouds/lab-full.yaml", tmp_path / "own.yaml")
     command = [
         sys.executable,
         "-m",

@@ -15,7 +15,7 @@ from fixtures.profiles import profiles
 
 PROJECT = Path(__file__).parents[2]
 GATING = PROJECT / "docs/gating"
-RECORDED = ("--cloud", "clouds/lab-split.yaml", "--facts", "recorded/split", "-k", "ceph.pool.min_size")
+RECORDED = ("--cloud", "clouds/lab-full.yaml", "--facts", "recorded/full", "-k", "ceph.pool.min_size")
 ROWS = re.findall(r"^\| (\d) \| (.+?) \|", (GATING / "index.md").read_text(), re.MULTILINE)
 CODES = {int(code): text for code, text in ROWS}
 EXAMPLES = sorted(path for path in GATING.iterdir() if path.suffix in (".yml", ".yaml"))
@@ -37,8 +37,8 @@ def test_the_table_has_every_exit_code_once() -> None:
 )
 def test_the_table_says_what_the_code_does(code: int, means: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
     strict = tmp_path / "strict.yaml"
-    strict.write_text((PROJECT / "clouds/lab-split.yaml").read_text().replace("policy:\n", "policy:\n  min_size: 9\n"))
-    given = [str(strict) if one.endswith("lab-split.yaml") and "STRICT" in arguments else one for one in arguments]
+    strict.write_text((PROJECT / "clouds/lab-full.yaml").read_text().replace("policy:\n", "policy:\n  min_size: 9\n"))
+    given = [str(strict) if one.endswith("lab-full.yaml") and "STRICT" in arguments else one for one in arguments]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--reports", str(tmp_path)]
     done = subprocess.run(
         [*command, *(one for one in given if one != "STRICT")], cwd=PROJECT, capture_output=True, text=True

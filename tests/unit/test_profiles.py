@@ -15,7 +15,7 @@ import pytest
 from fixtures.profiles import Cost, Profile, profiles
 
 PROJECT = Path(__file__).parents[2]
-RECORDED = ("--cloud", "clouds/lab-split.yaml", "--facts", "recorded/split")
+RECORDED = ("--cloud", "clouds/lab-full.yaml", "--facts", "recorded/full")
 
 MOST_COMMON = {
     "after a crash nobody may break a dead client's lock": {"ceph.auth.mon_blocklist", "ceph.auth.blocklist_cmd_names"},

@@ -15,7 +15,7 @@ import pytest
 from tests.reporting import entry
 
 PROJECT = Path(__file__).parents[2]
-RECORDED = ("--cloud", "clouds/lab-split.yaml", "--facts", "recorded/split")
+RECORDED = ("--cloud", "clouds/lab-full.yaml", "--facts", "recorded/full")
 FEW = (*RECORDED, "-p", "no:cacheprovider", "-k", "ceph.pool.size")
 LINE = re.compile(r"ceph +4 of 4; 4 passed; 0:\d\d")
 

@@ -100,9 +100,9 @@ def test_what_cannot_be_is_a_usage_error(options: list[str], said: str, tmp_path
 
 
 def test_facts_of_another_cloud_are_refused(tmp_path: Path) -> None:
-    done, _ = _judge("split", tmp_path, facts=recorded.folder("default"))
+    done, _ = _judge("full", tmp_path, facts=recorded.folder("default"))
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "facts of the cloud 'lab'; the cloud file is of 'lab-split'" in done.stderr
+    assert "facts of the cloud 'lab'; the cloud file is of 'lab-full'" in done.stderr
 
 
 def test_a_folder_that_facts_cannot_be_kept_in_is_told_before_observing(tmp_path: Path) -> None:
