@@ -19,8 +19,9 @@ DAEMONS = {
 """What runs beside each server. A sharder moves nothing unless a container is told to shard: it stays off."""
 
 _PART_POWER, _REPLICAS, _MIN_PART_HOURS = 8, 3, 1
-_EVERY = 10
-"""Seconds between the rounds of replicators and their like: so few objects take no time."""
+_EVERY = {"replicator": 10, "reconstructor": 10}
+_ELSE = 60
+"""Seconds between the rounds of each: so few objects take no time, but updaters and auditors fork for each device."""
 _PIPELINE = (
     "catch_errors gatekeeper healthcheck proxy-logging cache listing_formats container_sync bulk ratelimit authtoken "
     "keystoneauth copy container-quotas account-quotas slo dlo versioned_writes symlink proxy-logging proxy-server"
@@ -209,7 +210,7 @@ def _rsync(machine: Machine) -> None:
 
 
 def _server(machine: Machine, server: str) -> ini.Config:
-    rounds: ini.Config = {f"{server}-{daemon}": {"interval": _EVERY} for daemon in DAEMONS[server]}
+    rounds: ini.Config = {f"{server}-{daemon}": {"interval": _EVERY.get(daemon, _ELSE)} for daemon in DAEMONS[server]}
     return {
         "DEFAULT": {
             "bind_ip": machine.address,
