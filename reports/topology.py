@@ -1,7 +1,7 @@
 """The integration as a map: services, cephx users, pools and the cluster, each with the checks that judge it.
 
 Made from what the report says of the cloud (its joints) and of each check (the kinds of its targets);
-no name of a check, a host or a pool is known here.
+no name of a check, a host or a pool is known here. What stands beside the integration has a box for each area.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from reports.model import OUTCOMES, Entry, Joint, Outcome, Report
 
 Place = tuple[str, ...]
-"""("service", role, host or ""), ("user", id), ("pool", name), ("cluster",), ("rest",)."""
+"""("service", role, host or ""), ("user", id), ("pool", name), ("cluster",), ("rest",), ("rest", area)."""
 Key = tuple[Place, ...]
 """One place: a node; two: the edge between them."""
 
@@ -34,6 +34,8 @@ _ROLES_OF_KIND = {
 }
 _PER_HOST = "nova-compute"
 _CLUSTER_AREAS = ("ceph", "cap")
+_BESIDE = {"ks": "Keystone", "swift": "Object store", "horizon": "Dashboard", "iscsi": "iSCSI"}
+"""Areas beside the integration that are drawn where something of them is judged."""
 _NAMES = {
     "glance-api": "Glance",
     "cinder-volume": "Cinder",
@@ -138,8 +140,8 @@ def make_map(report: Report) -> Map | None:
         return None
     elements = _elements(joints)
     _judge(report, elements, joints)
-    elements = _folded(elements)
-    return _drawn(elements)
+    _leave_out_areas(elements)
+    return _drawn(_folded(elements))
 
 
 # -- what there is
@@ -152,6 +154,7 @@ def _services(joint: Joint) -> list[Place]:
 
 def _elements(joints: Sequence[Joint]) -> dict[Key, Element]:
     made = [*_nodes(joints), Element((CLUSTER,), "Ceph", "the cluster"), Element((REST,), "The cloud", "as a whole")]
+    made += [Element((_beside(area),), name, "beside the integration") for area, name in _BESIDE.items()]
     found: dict[Key, Element] = {}
     for element in made:
         found.setdefault(element.key, element)
@@ -173,6 +176,10 @@ def _nodes(joints: Sequence[Joint]) -> Iterator[Element]:
         yield Element((("pool", joint.pool),), joint.pool, "pool")
 
 
+def _beside(area: str) -> Place:
+    return (*REST, area)
+
+
 def _called(element: Element) -> str:
     return f"{element.title} on {element.note}" if element.kind == "service" else element.title
 
@@ -190,6 +197,13 @@ def _judge(report: Report, elements: dict[Key, Element], joints: Sequence[Joint]
             elements[key].entries.append(entry)
 
 
+def _leave_out_areas(elements: dict[Key, Element]) -> None:
+    """Areas of which nothing applies here are not drawn: their entries are the cloud's."""
+    for key in [(_beside(area),) for area in _BESIDE]:
+        if elements[key].outcome is None:
+            elements[REST,].entries += elements.pop(key).entries
+
+
 class _Places:
     """Finds the elements that an entry judges."""
 
@@ -204,7 +218,9 @@ class _Places:
 
     def of(self, entry: Entry, kinds: tuple[str, ...]) -> Iterable[Key]:
         """Return the keys of what an entry judges; none for the cloud as a whole."""
-        parts = entry.target.split("/")
+        parts, area = entry.target.split("/"), entry.check.partition(".")[0]
+        if area in _BESIDE:
+            return [(_beside(area),)]
         match kinds:
             case ("pool_name",):
                 pool = ("pool", entry.target)

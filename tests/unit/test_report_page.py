@@ -84,8 +84,15 @@ def test_checks_of_a_use_judge_its_user_and_what_fits_nowhere_judges_the_cloud()
     assert states["The cloud"] == "1 failed"
 
 
+def test_what_stands_beside_the_integration_has_a_box_where_it_is_judged() -> None:
+    made = report(entry("swift.recon", "hv1", "failed"), entry("horizon.http", "cloud", "not applicable"))
+    states = _states(made)
+    assert (states["Object store"], states["Nova (hv1)"]) == ("1 failed", "1 holds")
+    assert "Dashboard" not in states
+
+
 def test_every_entry_is_on_the_map() -> None:
-    made = broken()
+    made = report(*broken().entries, entry("horizon.http", "cloud", "not applicable"), entry("ks.roles", "cloud"))
     drawn = make_map(made)
     assert drawn
     assert {it.check for it in made.entries} == {it.check for element in drawn.elements for it in element.entries}
