@@ -42,6 +42,10 @@ GROUPS: Final[Mapping[str, tuple[Role, ...]]] = MappingProxyType(
         **dict.fromkeys(("mons", "ceph-mon"), ("ceph-mon",)),
         **dict.fromkeys(("mgrs", "ceph-mgr"), ("ceph-mgr",)),
         **dict.fromkeys(("osds", "ceph-osd"), ("ceph-osd",)),
+        # An inventory may have these of a cloud that has nothing of it: they promise nothing.
+        **dict.fromkeys(("swift-proxy-server", "swift-account-server", "swift-container-server"), ()),
+        **dict.fromkeys(("swift-object-server", "swift-proxy", "swift-acc", "swift-cont", "swift-obj"), ()),
+        **dict.fromkeys(("horizon", "horizon-all", "iscsigws", "tgtd"), ()),
     }
 )
 """Groups of kolla-ansible, OpenStack-Ansible (with _ for -) and ceph-ansible, to the roles that they promise."""
@@ -188,8 +192,10 @@ def mapped(told: Json, path: Path, reach: Reach) -> Inventory:
         raise DraftError(f"{path}: names no host")
     promised: dict[str, set[Role]] = {}
     for group in told:
-        for host in _members(told, group) if _known(group) else ():
-            promised.setdefault(host, set()).update(_known(group))
+        roles = GROUPS.get(group.replace("_", "-"))
+        if roles is not None:
+            for host in _members(told, group):
+                promised.setdefault(host, set()).update(roles)
     if not promised:
         groups = ", ".join(sorted(set(told) - {"_meta", "all", "ungrouped"})) or "none"
         raise DraftError(
@@ -200,10 +206,6 @@ def mapped(told: Json, path: Path, reach: Reach) -> Inventory:
     connections = {name: _Connection.of(name, variables.get(name, {})) for name in sorted(promised)}
     left_out = tuple(sorted(everybody - promised.keys()))
     return Inventory(*_reached(connections, promised, path, reach), left_out)
-
-
-def _known(group: str) -> tuple[Role, ...]:
-    return GROUPS.get(group.replace("_", "-"), ())
 
 
 def _members(told: Json, group: str, depth: int = 32) -> set[str]:

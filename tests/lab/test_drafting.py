@@ -26,6 +26,10 @@ control
 control
 [mons:children]
 storage
+[swift-object-server:children]
+others
+[iscsigws:children]
+others
 [others]
 """
 

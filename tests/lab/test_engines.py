@@ -50,11 +50,12 @@ def by_ssh(lab: LabUnderTest) -> Iterator[Cloud]:
 
 
 @pytest.fixture
-def site(lab: LabUnderTest, password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(lab: LabUnderTest, by_ssh: Cloud, password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A site's inventory, its variables in a vault, and its ansible.cfg, which has Ansible log all that it can."""
     config, log = lab.state.access / "ssh_config", tmp_path / "ansible.log"
+    others = "\n".join(by_ssh.hosts.keys() - by_ssh.hosts_with("nova-compute"))
     (tmp_path / "hosts").write_text(
-        "controller\nstorage\n[computes]\ncompute1\ncompute2\n"
+        f"{others}\n[computes]\ncompute1\ncompute2\n"
         f"[all:vars]\nansible_ssh_common_args=-F {config}\n"
         f"[computes:vars]\nansible_user={ACCOUNT}\nansible_become=true\n"
         "ansible_become_password={{ of_the_vault }}\n"

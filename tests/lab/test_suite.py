@@ -15,7 +15,7 @@ import pytest
 
 import recorded
 from recorded.__main__ import outcomes
-from tests.lab.harness import PROJECT, LabUnderTest, SuiteRun
+from tests.lab.harness import PROFILES, PROJECT, LabUnderTest, SuiteRun
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,7 @@ def _start_times(lab: LabUnderTest) -> list[str]:
     return [lab.machine(name).run(show).stdout for name in ("controller", "compute1", "compute2", "storage")]
 
 
+@pytest.mark.parametrize("lab", PROFILES[:1], indirect=True)
 def test_reset_takes_back_what_was_done(lab: LabUnderTest) -> None:
     lab.machine("controller").run("rm -r /etc/cinder; systemctl disable --now mariadb")
     lab.machine("storage").run(

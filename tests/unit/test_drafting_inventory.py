@@ -141,6 +141,12 @@ def test_what_a_cloud_file_cannot_say_stays_in_the_inventory(variables: Any, mor
     assert [one.address for one in inventory.hosts] == ["a", "b"]
 
 
+def test_groups_that_every_inventory_has_promise_nothing_and_are_looked_at() -> None:
+    told = {"_meta": {}, "mons": {"hosts": ["a"]}, "swift_obj": {"hosts": ["a", "b"]}, "iscsigws": {"hosts": ["c"]}}
+    promised = {one.name: one.promised for one in mapped(told, Path("inv"), Reach()).hosts}
+    assert promised == {"a": {"ceph-mon"}, "b": frozenset(), "c": frozenset()}
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
