@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from drafting.decide import Draft, Entry, Integration, Open, Path, Value
-from drafting.placing import running
+from drafting.placing import places, running
 from drafting.seen import Seen, Survey
 from fixtures.cloud.model import SWIFT_ROLES
 from fixtures.facts.base import Unreadable
@@ -45,8 +45,9 @@ def _dashboard(seen: Seen) -> Entries:
 
 def _prefix(seen: Seen, name: str) -> str:
     """The path below which a host's web server has it, with a slash at either end."""
-    host = seen.hosts.get(name)
-    if not isinstance(host, HostFacts):
+    host, place = seen.hosts.get(name), places(seen.surveys[name])["horizon"]
+    contained = place.settings and place.settings.container
+    if contained or not isinstance(host, HostFacts):
         return "/"
     service = host.services.get("horizon")
     found = service.dashboard if isinstance(service, Service) else None

@@ -252,6 +252,14 @@ def test_the_dashboard_is_taken_to_be_where_keystone_is() -> None:
     assert (found.value, bool(found.confirm)) == ("https://[2001:db8::1]/horizon/", True)
 
 
+def test_the_dashboard_of_kolla_is_at_the_root() -> None:
+    seen = _seen("full")
+    seen = replace(seen, surveys={name: _in_containers(survey) for name, survey in seen.surveys.items()})
+    found = beside(seen, seen.surveys)["horizon", "url"]
+    assert isinstance(found, Value)
+    assert found.value == "http://10.70.4.10/"
+
+
 def test_a_dashboard_of_which_no_address_is_known_is_asked_for() -> None:
     found = beside(replace(_seen("full"), apis=None), {})["horizon", "url"]
     assert isinstance(found, Open)
