@@ -11,6 +11,8 @@ from fixtures.facts.base import NotMeasured, need
 from fixtures.facts.run import Facts
 from fixtures.targets import libvirt_of
 
+OF_THE_KEY_MANAGER = ("volume", "vtpm")
+"""Uses of secrets that Nova makes when a guest starts, and that go with it."""
 KEYSTONE = ("etc/keystone/fernet-keys/", "etc/keystone/credential-keys/")
 
 
@@ -59,7 +61,6 @@ def _needed(cloud: Cloud, facts: Facts) -> list[str]:
         needed |= {cloud.ceph.conf}
         needed |= {cloud.ceph.keyring(user) for role in CLIENT_ROLES for user in cloud.users_of(role)}
     for name in cloud.hosts_with("nova-compute")[:1]:
-        # Those of encrypted volumes come from the key manager, and go with the guest.
-        ours = (secret.uuid for secret in libvirt_of(facts.host(name)).secrets if secret.usage_type == "ceph")
-        needed |= {f"etc/libvirt/secrets/{uuid}.xml" for uuid in ours}
+        secrets = libvirt_of(facts.host(name)).secrets
+        needed |= {f"etc/libvirt/secrets/{it.uuid}.xml" for it in secrets if it.usage_type not in OF_THE_KEY_MANAGER}
     return sorted(path.lstrip("/") for path in needed)

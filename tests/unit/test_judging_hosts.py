@@ -12,11 +12,11 @@ from fixtures.cloud import Cloud, load_cloud
 from fixtures.facts.base import NotMeasured, Unreadable
 from fixtures.facts.ceph import CephFacts
 from fixtures.facts.files import File
-from fixtures.facts.host import ConfigEntry, HostFacts, IniFile, Libvirt, Service, Unit
+from fixtures.facts.host import ConfigEntry, HostFacts, IniFile, Libvirt, Secret, Service, Unit
 from fixtures.facts.openstack import Image, ImageApi, OpenStackFacts
 from fixtures.facts.run import Facts
 from fixtures.facts.store import load_facts
-from fixtures.facts.system import Clock, Confinement, Dump, Label, PackageSource, SudoRule, System
+from fixtures.facts.system import Archive, Clock, Confinement, Dump, Label, PackageSource, SudoRule, System
 from fixtures.floors import package_older, verdicts
 from fixtures.privileges import may_do_too_much
 from suites.hosts import test_client_section, test_surroundings, test_versions
@@ -312,6 +312,30 @@ def test_a_production_cloud_that_names_no_backups_is_told_so() -> None:
     assert "recovery.keys is not set" in _fails(
         lambda: test_keys.test_keys_are_saved_with_the_database(_cloud(), _facts())
     )
+
+
+def test_what_nova_asks_the_key_manager_for_need_not_be_saved() -> None:
+    archive = Archive(stat=File(path="/b/keys.tar", kind="file", mode=0o600, mtime=0), members=("etc/ceph/ceph.conf",))
+    secrets = tuple(
+        Secret(
+            uuid=use,
+            usage_type=use,
+            usage_name=use,
+            ephemeral=False,
+            private=False,
+            value=None,
+            definition=THERE,
+            value_file=THERE,
+        )
+        for use in ("ceph", "iscsi", "volume", "vtpm")
+    )
+    virtual = Libvirt(uri="x", hostname="cmp1", libvirt_version="9", qemu_version="7", secrets=secrets)
+    facts = _facts(_host(libvirt=virtual, system=System(archive=archive)))
+    cloud = _cloud(recovery={"keys": {"host": "cmp1", "path": "/b/keys.tar"}})
+    said = _fails(lambda: test_keys.test_keys_are_saved_with_the_database(cloud, facts))
+    missing = said.partition("without ")[2].partition(";")[0].split(", ")
+    secrets_missing = [it for it in missing if "secrets" in it]
+    assert secrets_missing == ["etc/libvirt/secrets/ceph.xml", "etc/libvirt/secrets/iscsi.xml"]
 
 
 def _dump(**more: Any) -> Dump:
