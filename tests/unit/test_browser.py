@@ -18,7 +18,7 @@ import pytest
 
 from fixtures.browser import NONE_HERE, BrowserError, Page, browser, key_of, program
 from fixtures.facts.base import NotMeasured
-from fixtures.scratch.dashboard import log_in, visitors
+from fixtures.scratch.dashboard import Visitor, log_in, visitors
 from fixtures.scratch.project import Login
 from fixtures.waiting import Pending, wait_until
 
@@ -43,6 +43,21 @@ PAGES = """<title>Images</title><table><tbody id="rows"></tbody><tfoot><tr><td>
 <a ng-click="selectPage(currentPage + 1)" onclick="turn()">Next</a></td></tr></tfoot></table>
 <script>let at = 0; const turn = () => document.querySelector("#rows").innerHTML =
   `<tr><td><a href="/ngdetails/OS::Glance::Image/${++at}?nav=x">image</a></td><td>${at}</td></tr>`; turn()</script>"""
+# As Horizon's: when another kind of source is loaded, the first is chosen again, and what was taken is gone.
+WIZARD = """<title>Launch</title><div class="modal-dialog"><select id="boot-source-type"></select>
+<table class="transfer-allocated"></table><table class="transfer-available"></table></div><script>
+const list = document.querySelector("select"), tables = document.querySelectorAll("table");
+const row = name => `<tr><td>${name}</td><td class="actions_column"><button>x</button></td></tr>`;
+const show = () => { tables[0].innerHTML = ""; tables[1].innerHTML = list.value === "volume" ? row("mine") : ""; };
+const load = kind => { list.add(new Option(kind, kind)); list.value = "image"; show(); };
+list.onchange = show;
+let late = true;
+tables[1].onclick = () => {
+  tables[1].innerHTML = ""; tables[0].innerHTML = row("mine");
+  if (late) { late = false; setTimeout(load, 0, "late"); }
+};
+load("image"); load("volume");
+</script>"""
 REFUSED = "<title>Log in</title><div class='alert-danger'>Invalid\ncredentials.</div>" + FORM
 SCREEN = """<canvas width="4" height="4"></canvas><div id="status">Connected</div>
 <script>document.querySelector("canvas").getContext("2d").fillRect(0, 0, 4, 4)</script>"""
@@ -63,6 +78,7 @@ class _Dashboard(http.server.BaseHTTPRequestHandler):
             "/auth/login/": FORM,
             "/project/instances/": INSIDE,
             "/project/images/": PAGES,
+            "/project/wizard/": WIZARD,
             "/project/instances/1/": f"<title>Console</title>{frame}",
             "/drawn": SCREEN,
             "/blank": BLANK,
@@ -215,6 +231,14 @@ def test_a_user_gets_in(port: int) -> None:
         # Another page is another visitor's.
         with pytest.raises(AssertionError, match=r"Log in: Invalid credentials\."):
             log_in(page(), url, _login("another"), 600.0)
+
+
+def test_a_volume_is_taken_until_it_stays_so(page: Page, port: int) -> None:
+    visitor = Visitor("member", page, f"http://localhost:{port}/", SECONDS)
+    visitor.open("project/wizard/")
+    visitor.until("project/wizard/", "the volume taken", lambda: visitor._take_volume("mine"))
+    assert page.value("[...document.querySelectorAll('option')].map(it => it.value)") == ["image", "volume", "late"]
+    assert page.value("document.querySelector('select').value") == "volume"
 
 
 def test_a_login_that_is_refused_never_shows_the_password(port: int) -> None:
