@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit
 
-from drafting.decide import Draft, Entry, Integration, Open, Path, Value
+from drafting.decide import Draft, Entries, Integration, Open, Value
 from drafting.placing import places, running
 from drafting.seen import Seen, Survey
 from fixtures.cloud.model import SWIFT_ROLES
+from fixtures.distributions import Family, family_of
 from fixtures.facts.base import Unreadable
 from fixtures.facts.dashboard import Dashboard
 from fixtures.facts.host import HostFacts, Service
 
-_PREFIXES = {"debian": "/horizon/", "ubuntu": "/horizon/", "rhel": "/dashboard/"}
-_RADOSGW = "/swift/v1"
+_PREFIXES: Final[Mapping[Family, str]] = {"debian": "/horizon/", "ubuntu": "/horizon/", "rhel": "/dashboard/"}
+"""Where distributions' packages put it."""
+_RADOSGW: Final = "/swift/v1"
 
 
 def beside(seen: Seen, surveys: Mapping[str, Survey]) -> Draft:
     """Return what the cloud file says of them; `surveys`: those of hosts without a role, too."""
     return dict([*_dashboard(seen), *_object_store(seen), *_iscsi(surveys)])
-
-
-Entries = Iterator[tuple[Path, Entry]]
 
 
 def _dashboard(seen: Seen) -> Entries:
@@ -53,7 +53,7 @@ def _prefix(seen: Seen, name: str) -> str:
     found = service.dashboard if isinstance(service, Service) else None
     if isinstance(found, Dashboard) and found.site:
         return f"/{found.site.prefix.strip('/')}/".replace("//", "/")
-    return _PREFIXES.get(host.distro.partition(" ")[0], "/")
+    return _PREFIXES[family_of(host.distro)]
 
 
 def _object_store(seen: Seen) -> Entries:

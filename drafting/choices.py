@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from drafting.decide import Draft, Entry, Integration, Open, Path, Value
+from drafting.decide import Draft, Entries, Entry, Integration, Open, Value
 from drafting.placing import places
 from drafting.seen import Cluster, Seen
 from fixtures.cloud.model import OPENSTACK_ROLES, SWIFT_ROLES, Policy
@@ -39,9 +39,6 @@ def choices(seen: Seen) -> Draft:
     for part in _PARTS:
         draft |= dict(part(seen, lab))
     return draft
-
-
-Entries = Iterator[tuple[Path, Entry]]
 
 
 def _ceph(seen: Seen) -> Cluster | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -48,6 +48,7 @@ class Open:
 
 Entry: TypeAlias = Value | Open
 Draft: TypeAlias = dict[Path, Entry]
+Entries: TypeAlias = Iterator[tuple[Path, Entry]]
 
 
 @dataclass(frozen=True)

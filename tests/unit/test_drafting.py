@@ -252,6 +252,15 @@ def test_the_dashboard_is_taken_to_be_where_keystone_is() -> None:
     assert (found.value, bool(found.confirm)) == ("https://[2001:db8::1]/horizon/", True)
 
 
+@pytest.mark.parametrize(("distro", "prefix"), [("rocky 9.4", "/dashboard/"), ("ubuntu 24.04", "/horizon/")])
+def test_a_dashboard_whose_site_is_not_known_is_where_its_package_puts_it(distro: str, prefix: str) -> None:
+    seen = _seen("full")
+    controller = _host("full", "controller").model_copy(update={"distro": distro, "services": {}})
+    found = beside(replace(seen, hosts={**seen.hosts, "controller": controller}), {})["horizon", "url"]
+    assert isinstance(found, Value)
+    assert found.value == f"http://10.70.4.10{prefix}"
+
+
 def test_the_dashboard_of_kolla_is_at_the_root() -> None:
     seen = _seen("full")
     seen = replace(seen, surveys={name: _in_containers(survey) for name, survey in seen.surveys.items()})
